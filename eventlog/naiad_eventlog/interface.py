@@ -1,0 +1,159 @@
+"""The interface that every event log implements; tests/eventlog/contract.py holds it to
+account, the same suite for each engine."""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
+
+
+class EventLogError(Exception):
+    """The log could not do what it was asked; nothing was half done."""
+
+
+class EventLogFull(EventLogError):
+    """The log is at its bound or its disk is full: try again after `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
+class Position(NamedTuple):
+    """Where a record stands. Offsets ascend within a partition and may have gaps."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic to be there. `compacted` keeps at least the newest record of each key for
+    ever, and may drop older ones of the key."""
+
+    name: str
+    partitions: int = 1
+    compacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    # When the log took it: milliseconds since the Unix epoch, UTC.
+    timestamp: int
+
+    @property
+    def position(self) -> Position:
+        return Position(self.topic, self.partition, self.offset)
+
+
+class StartFrom(enum.Enum):
+    """Where a group begins that has committed nothing yet, or where to begin anew."""
+
+    # Its committed offsets; from the earliest record where it has none.
+    COMMITTED = "committed"
+    # The earliest record still there, whatever was committed.
+    EARLIEST = "earliest"
+    # Only what is appended from now on, whatever was committed.
+    LATEST = "latest"
+
+
+class Subscription(abc.ABC):
+    """One member of a consumer group reading one topic. Not for use by several tasks."""
+
+    @abc.abstractmethod
+    async def poll(
+        self, *, max_records: int = 500, max_bytes: int = 16 * 1024 * 1024, wait: float = 0.1
+    ) -> list[Record]:
+        """The next records of the partitions owned, in offset order within each.
+
+        Waits up to `wait` seconds for the first one; returns at once with what there
+        is. An empty list means nothing came. One record over `max_bytes` still comes.
+        """
+
+    @abc.abstractmethod
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Stores, for the group, the offset of the *next* record wanted per partition."""
+
+    @abc.abstractmethod
+    async def committed(self) -> dict[TopicPartition, int]:
+        """The next offset per partition as committed; partitions without one are absent."""
+
+    @abc.abstractmethod
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """The next poll reads from `offset`, or from the first record after it."""
+
+    @abc.abstractmethod
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Records between what has been committed and the end, per partition owned."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Gives its partitions back to the group. Idempotent; commits nothing."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class EventLog(abc.ABC):
+    """An open event log. Safe for use by many tasks of one event loop."""
+
+    @abc.abstractmethod
+    async def create_topics(self, topics: Sequence[Topic]) -> None:
+        """Makes the topics that are missing. Raises EventLogError when one is there with
+        other settings that can't be reconciled (fewer partitions wanted than there are)."""
+
+    @abc.abstractmethod
+    async def append(self, topic: str, key: bytes, value: bytes) -> Position:
+        """Returns when the record is durable. Concurrent appends share one sync.
+
+        Raises EventLogFull when there is no room now, EventLogError for an unknown topic
+        or an engine that failed; in neither case is the record in the log for certain.
+        """
+
+    @abc.abstractmethod
+    async def subscribe(
+        self, topic: str, group: str, start: StartFrom = StartFrom.COMMITTED
+    ) -> Subscription:
+        """A new member of `group`. Raises EventLogError for an unknown topic."""
+
+    @abc.abstractmethod
+    async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        """The offset that the next record of each partition would get, at the least."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Waits for appends under way. Idempotent."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

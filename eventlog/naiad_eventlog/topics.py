@@ -1,0 +1,17 @@
+"""The topics of the river, by name, and how a record is keyed."""
+
+from __future__ import annotations
+
+from naiad_eventlog.interface import Topic
+
+# Envelopes: everything that ingest took. Key: run_key().
+RECORDS = Topic("naiad.records", partitions=8)
+# WriterProgress: how far each spool is stored. Key: writer id.
+PROGRESS = Topic("naiad.progress", partitions=1, compacted=True)
+
+ALL_TOPICS = (RECORDS, PROGRESS)
+
+
+def run_key(project: str, run_id: str) -> bytes:
+    """Key of a run's records. Unambiguous, because a run id has no slash."""
+    return f"{project}/{run_id}".encode()

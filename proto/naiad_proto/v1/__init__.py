@@ -1,0 +1,1 @@
+"""Generated from proto/schema; see `make proto`."""
