@@ -1,0 +1,58 @@
+# Two commands matter: `make demo` and `make test`. Both set everything up by themselves,
+# in .venv and this folder, and are quick the second time.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+READY := .venv/.ready
+RUN := env -u PYTHONPATH PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test test-fast lint format types proto proto-check lock bench clean
+
+help: ## List what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
+
+demo: $(READY) ## Start Naiad, train 12 small networks, show the result (ONCE=1: then stop)
+	@$(RUN) $(BIN)/python examples/demo.py $(if $(filter-out 0,$(ONCE)),--once)
+
+up: $(READY) ## Start Naiad on this machine (ARGS="--port 7420 ...")
+	@$(RUN) $(BIN)/naiad up $(ARGS)
+
+test: $(READY) ## Run all tests
+	@$(RUN) $(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check style, formatting and types
+	$(RUN) $(BIN)/ruff check .
+	$(RUN) $(BIN)/ruff format --check .
+	$(RUN) $(BIN)/mypy
+
+format: $(READY) ## Format the code
+	$(RUN) $(BIN)/ruff format .
+	$(RUN) $(BIN)/ruff check --fix .
+
+proto: $(READY) ## Generate the protobuf code from proto/schema
+	$(RUN) $(BIN)/python scripts/generate_proto.py
+
+proto-check: $(READY) ## Check that the generated protobuf code is fresh
+	$(RUN) $(BIN)/python scripts/generate_proto.py --check
+
+lock: ## Resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+		--group dev --no-emit-index-url --no-header $(ARGS) pyproject.toml -o requirements.lock
+
+clean: ## Remove the virtual environment and caches (never your data in .naiad)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .test-output
+
+# uv because it installs the whole lock in seconds; pip alone would take a minute or two.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Naiad needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)."; \
+		echo "Install one and say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Setting up .venv (once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+		echo "Python can't make virtual environments. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
