@@ -1,0 +1,46 @@
+"""What could not run is said loudly at the end; in CI (CI=true) it is a failure.
+
+Some tests need a thing that PyPI doesn't have. They skip with a reason of the form
+"needs Chromium: how to get it", and this turns such skips into a list that nobody
+overlooks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+_NEEDS = re.compile(r"needs ([^:]+): (.+)")
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def _needed(report: pytest.TestReport) -> re.Match[str] | None:
+    if not report.skipped or not isinstance(report.longrepr, tuple):
+        return None
+    return _NEEDS.search(report.longrepr[2])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    report = yield
+    if _in_ci() and (match := _needed(report)):
+        report.outcome = "failed"
+        report.longrepr = f"CI must run this test, and it needs {match[1]}: {match[2]}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    missing: dict[tuple[str, str], list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        if match := _needed(report):
+            missing.setdefault((match[1], match[2]), []).append(report.nodeid)
+    for (need, advice), tests in missing.items():
+        terminalreporter.section(f"NOT RUN for want of {need}", yellow=True, bold=True)
+        for test in tests:
+            terminalreporter.line(f"  {test}")
+        terminalreporter.line(f"  To run them too: {advice}", yellow=True)

@@ -1,0 +1,109 @@
+"""One `naiad up`, from the first line to the last: logs, signals, messages, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from naiad_standalone.datafolder import DataFolder, DataFolderError
+from naiad_standalone.options import OptionError, Options
+
+if TYPE_CHECKING:
+    from naiad_standalone.standalone import Standalone
+
+
+def serve(options: Options, *, verbose: bool = False) -> int:
+    """Serves until a signal; returns the exit status.
+
+    What the user can mend (a taken port, a folder in use, a bad file) is one line on
+    stderr and status 1; anything else is a fault of ours and shows its traceback.
+    """
+    _log_to_stderr(verbose)
+    try:
+        with DataFolder.open(options.data) as folder:
+            return asyncio.run(_serve(options, folder))
+    except (DataFolderError, OptionError) as error:
+        click.echo(f"naiad up: {error}", err=True)
+        return 1
+
+
+async def _serve(options: Options, folder: DataFolder) -> int:
+    stop = asyncio.Event()
+    _on_signals(stop)
+
+    # Only now, because it takes a second or two: an engine, two gRPC services.
+    from naiad_consumers import AlertConfigError
+    from naiad_eventlog import EventLogError
+    from naiad_standalone.standalone import Standalone
+    from naiad_store import StoreError
+
+    standalone = Standalone(options, folder)
+    starting = asyncio.create_task(standalone.start())
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            return 0
+        try:
+            await starting
+        except (OptionError, EventLogError, StoreError, AlertConfigError) as error:
+            click.echo(f"naiad up: {error}", err=True)
+            return 1
+        _announce(standalone, folder)
+        await stopped
+        click.echo("Naiad is stopping ...", err=True)
+        await standalone.stop()
+        return 0
+    finally:
+        stopped.cancel()
+
+
+def _announce(standalone: Standalone, folder: DataFolder) -> None:
+    if standalone.new_token:
+        click.echo(
+            "Everyone needs a token here. This one may do everything and is shown only now:\n"
+            f"    export NAIAD_API_TOKEN={standalone.new_token}\n"
+            "More: naiad token create --help",
+            err=True,
+        )
+    parts = [f"Naiad is ready: {standalone.url}"]
+    if standalone.dashboard_url:
+        parts.append(f"dashboard {standalone.dashboard_url}")
+    parts.append(f"data in {folder.path}")
+    # Someone who closed our stdout still wants the server.
+    with contextlib.suppress(BrokenPipeError):
+        click.echo("  ".join(parts))
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int) -> None:
+        if stop.is_set():
+            # Asked twice: everything acknowledged is durable, so this loses nothing.
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, handle, number)
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # They tell of every request.
+    for noisy in ("httpx", "httpcore", "clickhouse_connect"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

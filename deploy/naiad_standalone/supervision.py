@@ -1,0 +1,43 @@
+"""Keeps a consumer running: what ends by an error is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE = 30.0
+
+
+class Consumer(Protocol):
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set; drains and commits before it returns."""
+
+
+async def keep_running(name: str, make: Callable[[], Consumer], stop: asyncio.Event) -> None:
+    """Runs the consumer that `make` gives until `stop`, anew after every error.
+
+    A fresh one each time, because offsets are committed after the work: what the last one
+    had not finished comes again from the log.
+    """
+    loop = asyncio.get_running_loop()
+    pause = 0.5
+    while not stop.is_set():
+        began = loop.time()
+        try:
+            await make().run(stop)
+        except Exception as error:
+            pause = 0.5 if loop.time() - began > 60 else min(pause * 2, _LONGEST_PAUSE)
+            # With the traceback: an operator's only view of what went wrong.
+            log.exception("the %s stopped: %s; it starts again in %.0f s", name, error, pause)
+        else:
+            if stop.is_set():
+                return
+            log.warning("the %s ended by itself; it starts again in %.1f s", name, pause)
+        try:
+            await asyncio.wait_for(stop.wait(), pause)
+        except TimeoutError:
+            continue
