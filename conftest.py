@@ -2,17 +2,28 @@
 
 Some tests need a thing that PyPI doesn't have. They skip with a reason of the form
 "needs Chromium: how to get it", and this turns such skips into a list that nobody
-overlooks.
+overlooks. Figures that tests measured are printed there too: they are reported, never
+asserted, since a time says as much about the machine as about us.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
 import pytest
 
 _NEEDS = re.compile(r"needs ([^:]+): (.+)")
+
+
+_FIGURES: list[str] = []
+
+
+@pytest.fixture
+def report_figure() -> Callable[[str], None]:
+    """Has a line with something measured printed at the end of the test run."""
+    return _FIGURES.append
 
 
 def _in_ci() -> bool:
@@ -44,3 +55,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
         for test in tests:
             terminalreporter.line(f"  {test}")
         terminalreporter.line(f"  To run them too: {advice}", yellow=True)
+    if _FIGURES:
+        terminalreporter.section("measured here")
+        for line in _FIGURES:
+            terminalreporter.line(f"  {line}")
