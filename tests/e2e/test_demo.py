@@ -1,0 +1,86 @@
+"""`make demo ONCE=1` as a user runs it, then the dashboard on what it left."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support_naiad import clean_environment, running_naiad
+
+from naiad.query import runs
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = "examples/digits"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Data folder of a demo that has run, and what it printed."""
+    data = tmp_path_factory.mktemp("demo") / "data"
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "examples/demo.py"), "--once", "--data", str(data)),
+            *("--port", "0", "--dashboard-port", "0"),
+        ],
+        env=clean_environment(COLUMNS="120"), capture_output=True, text=True, timeout=110,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return data, done.stdout
+
+
+def test_it_prints_12_runs_as_the_store_has_them(
+    demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, printed = demo
+    rows = [line for line in printed.splitlines() if "mlp-" in line]
+    assert len(rows) == 12
+    assert "Everything that the 12 runs logged came back" in printed
+    with running_naiad(data) as naiad:
+        monkeypatch.setenv("NAIAD_URL", naiad.url)
+        table = runs.fetch_runs_table(
+            project=PROJECT,
+            attributes=["sys/name", "val/accuracy"],
+            sort_by="val/accuracy",
+            sort_direction="desc",
+        )
+    assert len(table) == 12
+    for (_, stored), row in zip(table.iterrows(), rows, strict=True):
+        assert f"{stored['val/accuracy']:.4f}" in row
+    # Good learning rates learn: the figures are real, whatever they are exactly.
+    assert table["val/accuracy"].iloc[0] > 0.9
+
+
+def test_a_missing_point_would_be_told(
+    demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo's own check can fail: it is shown a claim that the store does not hold."""
+    sys_path = str(ROOT / "examples")
+    monkeypatch.syspath_prepend(sys_path)
+    import demo as demo_module
+
+    data, _ = demo
+    with running_naiad(data) as naiad:
+        monkeypatch.setenv("NAIAD_URL", naiad.url)
+        run, name = next(
+            iter(runs.fetch_runs_table(project=PROJECT, attributes="sys/name")["sys/name"].items())
+        )
+        points = runs.fetch_metrics(project=PROJECT, runs=[run], attributes=["val/loss"]).loc[run]
+        claim = {
+            "run_id": run,
+            "experiment": name,
+            "points": {"val/loss": list(points["val/loss"].items())},
+            "configs": {"model/kind": "MLP"},
+            "tags": runs.fetch_runs_table(project=PROJECT, runs=[run], attributes="sys/tags").loc[
+                run
+            ]["sys/tags"],
+            "lines": 25,
+        }
+        assert demo_module.missing([claim]) == []
+        assert demo_module.missing([{**claim, "configs": {"model/kind": "CNN"}}])
+        assert demo_module.missing([{**claim, "lines": 26}])
+        assert demo_module.missing([{**claim, "tags": ["other"]}])
+        more = {"val/loss": [*claim["points"]["val/loss"], (1e6, 0.5)]}
+        assert demo_module.missing([{**claim, "points": more}])
