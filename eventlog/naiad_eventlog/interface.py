@@ -1,4 +1,4 @@
-"""The interface that every event log implements; tests/eventlog/contract.py holds it to
+"""The interface that every event log implements; tests/support_eventlog.py holds it to
 account, the same suite for each engine."""
 
 from __future__ import annotations

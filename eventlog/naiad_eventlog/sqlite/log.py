@@ -1,0 +1,340 @@
+"""The event log on a LogFile: appends, groups, subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from naiad_eventlog.interface import (
+    EventLog,
+    EventLogError,
+    Position,
+    Record,
+    StartFrom,
+    Subscription,
+    Topic,
+    TopicPartition,
+)
+from naiad_eventlog.sqlite.file import LogFile, TopicRow
+
+T = TypeVar("T")
+
+DEFAULT_MAX_BYTES = 8 * 1024**3
+
+
+class SqliteEventLog(EventLog):
+    def __init__(self, file: LogFile) -> None:
+        self._file = file
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="event log reader")
+        self._groups: dict[tuple[str, str], list[SqliteSubscription]] = {}
+        self._appends: set[asyncio.Future[object]] = set()
+        self._closed = False
+
+    @classmethod
+    async def open(cls, url: str) -> SqliteEventLog:
+        parts = urlsplit(url)
+        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        bound = options.pop("max_bytes", str(DEFAULT_MAX_BYTES))
+        if options:
+            raise EventLogError(
+                f"event log {url!r} has the unknown option {sorted(options)[0]!r};"
+                " max_bytes is the only one"
+            )
+        if not bound.isdigit() or int(bound) < 1024 * 1024:
+            raise EventLogError(f"max_bytes={bound} of {url!r} is not a number of at least 1048576")
+        # sqlite:////abs/path has an empty host and "//abs/path"; sqlite:///rel is relative.
+        path = parts.path[1:] if parts.path.startswith("//") else parts.path
+        file = LogFile(Path(path), int(bound))
+        await asyncio.to_thread(file.open)
+        opened = cls(file)
+        await asyncio.wrap_future(file.submit(file.compact))
+        return opened
+
+    async def create_topics(self, topics: Sequence[Topic]) -> None:
+        for topic in topics:
+            if topic.partitions < 1:
+                raise EventLogError(f"topic {topic.name!r} needs at least one partition")
+            await self._do(partial(_add_topic, self._file, topic))
+
+    async def append(self, topic: str, key: bytes, value: bytes) -> Position:
+        row = self._row(topic)
+        partition = partition_of(key, row.topic.partitions)
+        file = self._file
+
+        def add(connection: sqlite3.Connection) -> int:
+            return file.add_record(connection, row, partition, key, value)
+
+        offset = await self._do(add, len(key) + len(value) + 64)
+        assert isinstance(offset, int)
+        where = TopicPartition(topic, partition)
+        file.ends[where] = max(file.ends[where], offset + 1)
+        for (_, of_topic), members in self._groups.items():
+            if of_topic == topic:
+                for member in members:
+                    member.wake(partition)
+        return Position(topic, partition, offset)
+
+    async def subscribe(
+        self, topic: str, group: str, start: StartFrom = StartFrom.COMMITTED
+    ) -> Subscription:
+        self._row(topic)
+        subscription = SqliteSubscription(self, topic, group, start)
+        self._groups.setdefault((group, topic), []).append(subscription)
+        await self.rebalance(group, topic)
+        return subscription
+
+    async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        row = self._row(topic)
+        return {
+            TopicPartition(topic, partition): self._file.ends[TopicPartition(topic, partition)]
+            for partition in range(row.topic.partitions)
+        }
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._appends:
+            await asyncio.wait(self._appends)
+        for members in list(self._groups.values()):
+            for member in list(members):
+                await member.close()
+        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._file.close)
+
+    # --- for subscriptions ---------------------------------------------------------------
+
+    async def rebalance(self, group: str, topic: str) -> None:
+        """Shares the topic's partitions among the group's members anew."""
+        members = self._groups.get((group, topic), [])
+        if not members:
+            self._groups.pop((group, topic), None)
+            return
+        committed = await self.committed(group, topic)
+        count = self._row(topic).topic.partitions
+        for number, member in enumerate(members):
+            owned = range(number, count, len(members))
+            member.assign({partition: committed.get(partition) for partition in owned})
+
+    async def leave(self, subscription: SqliteSubscription, group: str, topic: str) -> None:
+        members = self._groups.get((group, topic), [])
+        if subscription in members:
+            members.remove(subscription)
+            await self.rebalance(group, topic)
+
+    async def committed(self, group: str, topic: str) -> dict[int, int]:
+        number = self._row(topic).number
+
+        def read() -> dict[int, int]:
+            rows = self._file.connection().execute(
+                "SELECT partition, offset FROM commits WHERE consumers = ? AND topic = ?",
+                (group, number),
+            )
+            return dict(rows.fetchall())
+
+        return await self.read(read)
+
+    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        number = self._row(topic).number
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT INTO commits (consumers, topic, partition, offset) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET offset = excluded.offset",
+                [(group, number, partition, offset) for partition, offset in offsets.items()],
+            )
+
+        await self._do(write)
+
+    def end(self, topic: str, partition: int) -> int:
+        return self._file.ends[TopicPartition(topic, partition)]
+
+    async def fetch(
+        self, topic: str, partition: int, offset: int, max_records: int, max_bytes: int
+    ) -> list[Record]:
+        number = self._row(topic).number
+
+        def read() -> list[Record]:
+            rows = self._file.connection().execute(
+                "SELECT offset, timestamp, key, value FROM records"
+                " WHERE topic = ? AND partition = ? AND offset >= ? ORDER BY offset LIMIT ?",
+                (number, partition, offset, max_records),
+            )
+            found: list[Record] = []
+            size = 0
+            for at, timestamp, key, value in rows:
+                size += len(key) + len(value)
+                if found and size > max_bytes:
+                    break
+                found.append(Record(topic, partition, at, key, value, timestamp))
+            rows.close()
+            return found
+
+        return await self.read(read)
+
+    async def count(self, topic: str, partition: int, offset: int) -> int:
+        number = self._row(topic).number
+
+        def read() -> int:
+            (found,) = self._file.connection().execute(
+                "SELECT count(*) FROM records WHERE topic = ? AND partition = ? AND offset >= ?",
+                (number, partition, offset),
+            ).fetchone()  # fmt: skip
+            return int(found)
+
+        return await self.read(read)
+
+    async def read(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise EventLogError("the event log is closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        except sqlite3.Error as error:
+            raise EventLogError(f"the event log could not be read: {error}") from error
+
+    async def _do(self, work: Callable[[sqlite3.Connection], object], size: int = 0) -> object:
+        if self._closed:
+            raise EventLogError("the event log is closed")
+        future = asyncio.wrap_future(self._file.submit(work, size))
+        self._appends.add(future)
+        future.add_done_callback(self._appends.discard)
+        # Shielded: a caller that gives up must not leave others' results unknown.
+        return await asyncio.shield(future)
+
+    def _row(self, topic: str) -> TopicRow:
+        try:
+            return self._file.topics[topic]
+        except KeyError:
+            raise EventLogError(f"there is no topic {topic!r} in the event log") from None
+
+
+def _add_topic(file: LogFile, topic: Topic, connection: sqlite3.Connection) -> None:
+    file.add_topic(connection, topic)
+
+
+class SqliteSubscription(Subscription):
+    def __init__(self, log: SqliteEventLog, topic: str, group: str, start: StartFrom) -> None:
+        self._log = log
+        self._topic = topic
+        self._group = group
+        self._start = start
+        self._positions: dict[int, int] = {}
+        # Rises with each change of what is owned: a fetch under way then is void.
+        self._generation = 0
+        self._news = asyncio.Event()
+        self._turn = 0
+        self._closed = False
+
+    def assign(self, committed: Mapping[int, int | None]) -> None:
+        """Takes over exactly these partitions; those that it had go on where they were."""
+        positions = {}
+        for partition, offset in committed.items():
+            if partition in self._positions:
+                positions[partition] = self._positions[partition]
+            elif self._start is StartFrom.LATEST:
+                positions[partition] = self._log.end(self._topic, partition)
+            else:
+                positions[partition] = (
+                    offset if self._start is StartFrom.COMMITTED and offset is not None else 0
+                )
+        self._positions = positions
+        self._generation += 1
+        self._news.set()
+
+    def wake(self, partition: int) -> None:
+        if partition in self._positions:
+            self._news.set()
+
+    async def poll(
+        self, *, max_records: int = 500, max_bytes: int = 16 * 1024 * 1024, wait: float = 0.1
+    ) -> list[Record]:
+        self._check_open()
+        found = await self._take(max_records, max_bytes)
+        if found or wait <= 0:
+            return found
+        try:
+            await asyncio.wait_for(self._news.wait(), wait)
+        except TimeoutError:
+            return []
+        return await self._take(max_records, max_bytes)
+
+    async def _take(self, max_records: int, max_bytes: int) -> list[Record]:
+        self._news.clear()
+        generation = self._generation
+        owned = sorted(self._positions)
+        found: list[Record] = []
+        # Begins with another partition each time, so that a busy one can't starve the rest.
+        self._turn += 1
+        for index in range(len(owned)):
+            partition = owned[(self._turn + index) % len(owned)]
+            offset = self._positions[partition]
+            if offset >= self._log.end(self._topic, partition):
+                continue
+            records = await self._log.fetch(self._topic, partition, offset, max_records, max_bytes)
+            if generation != self._generation:
+                return []
+            if records and found and sum(len(r.value) for r in records) > max_bytes:
+                break
+            found += records
+            max_records -= len(records)
+            max_bytes -= sum(len(r.key) + len(r.value) for r in records)
+            if max_records <= 0 or max_bytes <= 0:
+                break
+        for record in found:
+            self._positions[record.partition] = record.offset + 1
+        return found
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._check_open()
+        # What was given to another member meanwhile is that one's to commit.
+        owned = {
+            where.partition: offset
+            for where, offset in offsets.items()
+            if where.topic == self._topic and where.partition in self._positions
+        }
+        if owned:
+            await self._log.commit(self._group, self._topic, owned)
+
+    async def committed(self) -> dict[TopicPartition, int]:
+        found = await self._log.committed(self._group, self._topic)
+        return {TopicPartition(self._topic, p): offset for p, offset in found.items()}
+
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._check_open()
+        if partition.topic != self._topic or partition.partition not in self._positions:
+            raise EventLogError(f"{partition} is not owned by this subscription")
+        self._positions[partition.partition] = offset
+        self._generation += 1
+        self._news.set()
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        committed = await self._log.committed(self._group, self._topic)
+        return {
+            TopicPartition(self._topic, partition): await self._log.count(
+                self._topic, partition, committed.get(partition, 0)
+            )
+            for partition in sorted(self._positions)
+        }
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._positions = {}
+            self._generation += 1
+            await self._log.leave(self, self._group, self._topic)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EventLogError("the subscription is closed")
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """A partition by the key's CRC-32: the same on every machine and in every release."""
+    return zlib.crc32(key) % partitions
