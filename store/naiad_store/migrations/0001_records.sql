@@ -2,6 +2,7 @@
 --
 -- Rows commute: of two rows with the same ORDER BY key the higher `version` stays
 -- (naiad_proto.versions), whichever was inserted first and however often.
+-- Inserts are synced before they return, since offsets of the log are committed on them.
 -- `run` is a 64-bit key (naiad_store.keys); names are joined back from `runs`.
 
 -- The facts of a run's birth. The *lowest* version wins, hence `priority`: the
@@ -23,7 +24,8 @@ CREATE TABLE IF NOT EXISTS runs
     priority UInt128
 )
 ENGINE = ReplacingMergeTree(priority)
-ORDER BY (project, run_id, incarnation);
+ORDER BY (project, run_id, incarnation)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- One row per spool, written whole by the partition's owner; `row_version` ascends.
 CREATE TABLE IF NOT EXISTS writers
@@ -50,7 +52,8 @@ CREATE TABLE IF NOT EXISTS writers
     row_version UInt64
 )
 ENGINE = ReplacingMergeTree(row_version)
-ORDER BY (project, run, writer_id);
+ORDER BY (project, run, writer_id)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS points
 (
@@ -66,7 +69,8 @@ CREATE TABLE IF NOT EXISTS points
     version UInt128 CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (project, path, run, step);
+ORDER BY (project, path, run, step)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS string_points
 (
@@ -79,7 +83,8 @@ CREATE TABLE IF NOT EXISTS string_points
     version UInt128 CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (project, path, run, step);
+ORDER BY (project, path, run, step)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS histogram_points
 (
@@ -95,7 +100,8 @@ CREATE TABLE IF NOT EXISTS histogram_points
     version UInt128 CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (project, path, run, step);
+ORDER BY (project, path, run, step)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS file_points
 (
@@ -108,7 +114,8 @@ CREATE TABLE IF NOT EXISTS file_points
     version UInt128 CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (project, path, run, step);
+ORDER BY (project, path, run, step)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Single values. `type` is part of the key: int, float, string, bool, datetime, file.
 CREATE TABLE IF NOT EXISTS attributes
@@ -128,7 +135,8 @@ CREATE TABLE IF NOT EXISTS attributes
     version UInt128
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (project, path, type, run);
+ORDER BY (project, path, type, run)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- String sets, a row per element, so that concurrent adds merge.
 CREATE TABLE IF NOT EXISTS string_sets
@@ -142,7 +150,8 @@ CREATE TABLE IF NOT EXISTS string_sets
     version UInt128
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (project, path, run, element);
+ORDER BY (project, path, run, element)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Which series there are, with the last point of each: the greatest (committed, step,
 -- version) of all rows, so a replay changes nothing, and a preview is the last value only
@@ -159,7 +168,8 @@ CREATE TABLE IF NOT EXISTS series
         number Float64, text String))
 )
 ENGINE = AggregatingMergeTree
-ORDER BY (project, path, type, run);
+ORDER BY (project, path, type, run)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Alert occurrences that a sink has taken, so that none is sent for ever.
 CREATE TABLE IF NOT EXISTS alerts
@@ -179,4 +189,5 @@ CREATE TABLE IF NOT EXISTS alerts
     row_version UInt64
 )
 ENGINE = ReplacingMergeTree(row_version)
-ORDER BY (project, occurrence);
+ORDER BY (project, occurrence)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;

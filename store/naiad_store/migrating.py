@@ -1,0 +1,95 @@
+"""Numbered SQL files, applied in order, each once, remembered with their checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import TYPE_CHECKING, NamedTuple
+
+from naiad_store.errors import StoreError, StoreTooNew
+
+if TYPE_CHECKING:
+    from naiad_store.store import Store
+
+_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_TABLE = """
+CREATE TABLE IF NOT EXISTS migrations
+(
+    number UInt32,
+    name String,
+    checksum String,
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree(applied_at)
+ORDER BY number
+"""
+
+
+class Migration(NamedTuple):
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    def statements(self) -> Iterator[str]:
+        """The file's statements: split at semicolons that end a line."""
+        for part in re.split(r";\s*$", self.sql, flags=re.MULTILINE):
+            code = re.sub(r"^\s*--.*$", "", part, flags=re.MULTILINE).strip()
+            if code:
+                yield code
+
+
+def known_migrations() -> list[Migration]:
+    """What this release brings, in order. Numbers are without gaps."""
+    found = []
+    for entry in files("naiad_store").joinpath("migrations").iterdir():
+        match = _NAME.fullmatch(entry.name)
+        if match:
+            found.append(Migration(int(match[1]), entry.name, entry.read_text()))
+    found.sort()
+    numbers = [migration.number for migration in found]
+    if numbers != list(range(1, len(found) + 1)):
+        raise StoreError(f"the migrations are numbered {numbers}, which has gaps or doubles")
+    return found
+
+
+def migrate(store: Store, migrations: list[Migration] | None = None) -> None:
+    """Applies what is missing. A statement that was interrupted is simply run again.
+
+    Raises StoreTooNew when the store has migrations that this release doesn't know, and
+    StoreError when an applied one was edited since.
+    """
+    migrations = known_migrations() if migrations is None else migrations
+    store.command(_TABLE)
+    rows = store.query("SELECT number, name, checksum FROM migrations FINAL ORDER BY number")
+    applied = {row["number"]: (row["name"], row["checksum"]) for row in rows.to_pylist()}
+    newest = max(applied, default=0)
+    if newest > len(migrations):
+        raise StoreTooNew(
+            f"the store {store.url} was made by a newer Naiad (migration {applied[newest][0]});"
+            " upgrade with pip install --upgrade naiad"
+        )
+    for migration in migrations:
+        if migration.number in applied:
+            if applied[migration.number][1] != migration.checksum:
+                raise StoreError(
+                    f"migration {migration.name} was edited after it was applied to"
+                    f" {store.url}; put it back and add a new one"
+                )
+            continue
+        for statement in migration.statements():
+            store.command(statement)
+        store.command(
+            "INSERT INTO migrations (number, name, checksum) VALUES"
+            " ({number:UInt32}, {name:String}, {checksum:String})",
+            {
+                "number": migration.number,
+                "name": migration.name,
+                "checksum": migration.checksum,
+            },
+        )
