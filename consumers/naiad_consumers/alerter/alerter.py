@@ -1,0 +1,85 @@
+"""The consumer: from the log to the rules, and from there to whom it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from naiad_consumers.alerter.config import AlertConfig
+from naiad_consumers.alerter.delivery import Delivery
+from naiad_consumers.alerter.engine import Engine
+from naiad_eventlog import EventLog, TopicPartition
+from naiad_eventlog.topics import RECORDS
+from naiad_store import Store
+
+log = logging.getLogger(__name__)
+
+GROUP = "naiad.alerter"
+
+# Seconds that a poll waits: how late silence is noticed and a stop is heard, at the most.
+_WAIT = 0.2
+_MAX_RECORDS = 200
+_MAX_BYTES = 32 * 1024 * 1024
+# Replays are harmless, so commits needn't follow every poll.
+_COMMIT_EVERY = 1.0
+# Seconds that a stop spends on reading the rest of the log.
+_DRAIN = 10.0
+
+
+class Alerter:
+    """Reads the log as one member of its group, watches, remembers and tells.
+
+    Offsets are committed after what they raised is in the store. One alerter at a time:
+    silence can only be judged by who reads every partition.
+    """
+
+    def __init__(self, log: EventLog, store: Store, config: AlertConfig | None = None) -> None:
+        self._log = log
+        self._store = store
+        self._config = config or AlertConfig()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`, then reads the rest of the log, commits, and gives the sinks
+        a moment. What they didn't take by then waits in the store for the next start.
+
+        Raises what the log or the store raises; a new Alerter goes on from the last commit.
+        """
+        engine = Engine(self._store, self._config)
+        loop = asyncio.get_running_loop()
+        async with (
+            await self._log.subscribe(RECORDS.name, GROUP) as subscription,
+            Delivery(self._store, self._config) as delivery,
+        ):
+            committed = {
+                p.partition: offset for p, offset in (await subscription.committed()).items()
+            }
+            ends = {p.partition: o for p, o in (await self._log.end_offsets(RECORDS.name)).items()}
+            delivery.offer(await asyncio.to_thread(engine.start, committed, ends))
+            offsets: dict[TopicPartition, int] = {}
+            commit_at = loop.time() + _COMMIT_EVERY
+            drain_until: float | None = None
+            while True:
+                if stop.is_set() and drain_until is None:
+                    drain_until = loop.time() + _DRAIN
+                records = await subscription.poll(
+                    max_records=_MAX_RECORDS,
+                    max_bytes=_MAX_BYTES,
+                    wait=_WAIT if drain_until is None else 0.0,
+                )
+                # Half of the bound: a record that didn't fit any more may have cut the poll.
+                # While draining, nobody can be heard any more.
+                caught_up = (
+                    drain_until is None
+                    and len(records) < _MAX_RECORDS
+                    and sum(len(r.value) for r in records) < _MAX_BYTES // 2
+                )
+                delivery.offer(await asyncio.to_thread(engine.work, records, caught_up=caught_up))
+                for record in records:
+                    offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                over = drain_until is not None and (not records or loop.time() > drain_until)
+                if offsets and (over or loop.time() >= commit_at):
+                    await subscription.commit(offsets)
+                    offsets.clear()
+                    commit_at = loop.time() + _COMMIT_EVERY
+                if over:
+                    return

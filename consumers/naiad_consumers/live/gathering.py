@@ -1,0 +1,126 @@
+"""What came since the last write to Redis, run by run: only the newest of everything."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from naiad_consumers.live.layout import STATES, LatestValue, WriterSeen
+from naiad_eventlog import Record
+from naiad_proto.rejections import Rejected
+from naiad_proto.series import group_arrays
+from naiad_proto.v1 import log_pb2, records_pb2
+
+log = logging.getLogger(__name__)
+
+READER_VERSION = 1
+
+RunName = tuple[str, str]
+
+
+class UnknownVersion(Exception):
+    """The log holds what only a newer Naiad understands."""
+
+
+@dataclass(slots=True)
+class News:
+    """Of one run."""
+
+    values: dict[str, LatestValue] = field(default_factory=dict)
+    writers: dict[str, WriterSeen] = field(default_factory=dict)
+
+
+def newer_value(old: LatestValue | None, new: LatestValue) -> bool:
+    """A point logged again at the same step replaces the earlier one."""
+    return old is None or new.step >= old.step
+
+
+def newest_writer(old: WriterSeen | None, new: WriterSeen) -> WriterSeen:
+    """Last heard and state are settled apart: batches may come out of order."""
+    if old is None:
+        return new
+    state = new if new.state and (new.record >= old.record or not old.state) else old
+    return WriterSeen(max(old.seen_at, new.seen_at), state.state, state.record)
+
+
+class Gathering:
+    """Takes log records in and gives News out."""
+
+    def __init__(self) -> None:
+        self._runs: dict[RunName, News] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def take(self) -> dict[RunName, News]:
+        """What was gathered; from here on it gathers anew."""
+        runs, self._runs = self._runs, {}
+        return runs
+
+    def add(self, record: Record) -> None:
+        """Leaves out what can't be read: the writer keeps that as a dead letter. Raises
+        UnknownVersion."""
+        envelope, batch = log_pb2.Envelope(), records_pb2.Batch()
+        try:
+            envelope.ParseFromString(record.value)
+            if envelope.min_reader_version > READER_VERSION:
+                raise UnknownVersion(
+                    f"{record.topic}/{record.partition} holds at offset {record.offset} a record"
+                    f" of version {envelope.min_reader_version}, this Naiad reads up to version"
+                    f" {READER_VERSION}: run the newer Naiad that wrote it"
+                )
+            batch.ParseFromString(envelope.batch)
+            rejected = Rejected.of(envelope.rejections)
+        except (DecodeError, ValueError) as error:
+            log.debug("offset %d can't be read: %s", record.offset, error)
+            return
+        news = self._runs.setdefault((batch.project, batch.run_id), News())
+        seen = WriterSeen(envelope.received_at, "", 0)
+        for index, item in enumerate(batch.items):
+            if item.HasField("writer_status") and not rejected.item(index):
+                state = STATES.get(item.writer_status.state, "")
+                if state:
+                    seen = newest_writer(seen, seen._replace(state=state, record=item.record))
+        news.writers[batch.writer_id] = newest_writer(news.writers.get(batch.writer_id), seen)
+        for path, value in _last_points(batch, rejected):
+            if newer_value(news.values.get(path), value):
+                news.values[path] = value
+
+
+def _last_points(batch: records_pb2.Batch, rejected: Rejected) -> Iterator[tuple[str, LatestValue]]:
+    """Of each group, the point with the highest step of each path; previews are left out."""
+    for index, group in enumerate(batch.groups):
+        if group.preview or rejected.whole_group(index):
+            continue
+        try:
+            arrays = group_arrays(group)
+        except ValueError as error:
+            log.debug("a group can't be read: %s", error)
+            continue
+        paths, rows = arrays.values.shape
+        if not rows:
+            continue
+        mask = rejected.group_mask(index, paths, rows)
+        # The last of the rows with the highest step.
+        newest = rows - 1 - int(np.argmax(arrays.steps[::-1]))
+        step, timestamp = int(arrays.steps[newest]), int(arrays.timestamps[newest])
+        column = arrays.values[:, newest].tolist()
+        for row, path in enumerate(group.paths):
+            if mask is None or not mask[row].any():
+                yield path, LatestValue(step, timestamp, column[row])
+                continue
+            kept = np.flatnonzero(~mask[row])
+            if len(kept):
+                at = kept[len(kept) - 1 - int(np.argmax(arrays.steps[kept][::-1]))]
+                yield (
+                    path,
+                    LatestValue(
+                        int(arrays.steps[at]),
+                        int(arrays.timestamps[at]),
+                        float(arrays.values[row, at]),
+                    ),
+                )

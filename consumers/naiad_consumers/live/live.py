@@ -1,0 +1,62 @@
+"""The consumer: from the log to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+
+from naiad_consumers.live.gathering import Gathering
+from naiad_consumers.live.mirror import Mirror
+from naiad_consumers.live.reading import connect
+from naiad_eventlog import EventLog, TopicPartition
+from naiad_eventlog.topics import RECORDS
+
+GROUP = "naiad.live"
+
+_WAIT = 0.2
+# Seconds between two writes to Redis: a value of a fast run is written once, not per batch.
+_WRITE_EVERY = 0.25
+# Nothing is lost by reading some of the log again.
+_COMMIT_EVERY = 2.0
+# Seconds that a stop spends on reading the rest of the log.
+_DRAIN = 5.0
+
+
+class Live:
+    """Reads the log as one member of its group and keeps the copy in Redis current."""
+
+    def __init__(self, log: EventLog, redis_url: str) -> None:
+        """`redis_url`: as `reading.connect` takes it; it raises ValueError for another."""
+        self._log = log
+        self._redis = connect(redis_url)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`, then reads the rest of the log, writes and commits.
+
+        Raises what the log raises, never what Redis does.
+        """
+        gathering, mirror = Gathering(), Mirror(self._redis)
+        loop = asyncio.get_running_loop()
+        offsets: dict[TopicPartition, int] = {}
+        write_at = commit_at = loop.time()
+        drain_until: float | None = None
+        async with self._redis, await self._log.subscribe(RECORDS.name, GROUP) as subscription:
+            while True:
+                if stop.is_set() and drain_until is None:
+                    drain_until = loop.time() + _DRAIN
+                wait = _WAIT if drain_until is None else 0.0
+                records = await subscription.poll(
+                    wait=min(wait, max(0.0, write_at - loop.time())) if gathering else wait
+                )
+                for record in records:
+                    gathering.add(record)
+                    offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                over = drain_until is not None and (not records or loop.time() > drain_until)
+                if gathering and (over or loop.time() >= write_at):
+                    await mirror.write(gathering.take())
+                    write_at = loop.time() + _WRITE_EVERY
+                if offsets and (over or (not gathering and loop.time() >= commit_at)):
+                    await subscription.commit(offsets)
+                    offsets.clear()
+                    commit_at = loop.time() + _COMMIT_EVERY
+                if over:
+                    return
