@@ -1,0 +1,65 @@
+"""Which writers a run had, by epoch: what OpenWriter answers.
+
+A new writer's epoch must be above every epoch of the run that was acknowledged before.
+Neither of the other topics can tell that after a crash: progress knows what the writer has
+stored, and a batch that was acknowledged but not yet stored stands among gigabytes of
+records. So epochs have a small compacted topic of their own. Ingest writes a writer's epoch
+there before the first batch of it goes into the log; this costs one more append per writer
+and process, and makes the answer independent of how far any consumer has come.
+"""
+
+from __future__ import annotations
+
+from naiad_eventlog import EventLog, Record, Topic
+from naiad_eventlog.topics import run_key
+from naiad_ingest.folding import Fold
+from naiad_proto.v1.log_pb2 import WriterProgress
+
+# WriterProgress with nothing but project, run_id, writer_id and epoch. Key: run_key(),
+# "/" and the writer id.
+EPOCHS = Topic("naiad.epochs", partitions=1, compacted=True)
+
+# Holds nothing; whoever has read as far as it has read all that was there before.
+_MARKER = b"marker"
+
+
+class Epochs:
+    def __init__(self, event_log: EventLog) -> None:
+        self._log = event_log
+        self._fold = Fold(event_log, EPOCHS.name, self._apply)
+        # (project, run id) -> writer id -> its epoch.
+        self._runs: dict[tuple[str, str], dict[str, int]] = {}
+
+    async def start(self) -> None:
+        """Reads what is known. Raises EventLogError."""
+        await self._log.create_topics([EPOCHS])
+        await self._fold.start()
+
+    async def stop(self) -> None:
+        await self._fold.stop()
+
+    async def record(self, project: str, run_id: str, writer_id: str, epoch: int) -> None:
+        """Returns when the epoch is durable; at once when it was. Raises EventLogError."""
+        if self._runs.get((project, run_id), {}).get(writer_id, 0) >= epoch:
+            return
+        entry = WriterProgress(project=project, run_id=run_id, writer_id=writer_id, epoch=epoch)
+        key = run_key(project, run_id) + b"/" + writer_id.encode()
+        await self._log.append(EPOCHS.name, key, entry.SerializeToString())
+        self._know(entry)
+
+    async def highest(self, project: str, run_id: str, *, besides: str) -> int:
+        """The highest epoch of the run's writers but `besides`; 0 when there is none.
+
+        Counts all that was acknowledged by any ingest before the call. Raises EventLogError.
+        """
+        await self._fold.reach(await self._log.append(EPOCHS.name, _MARKER, b""))
+        writers = self._runs.get((project, run_id), {})
+        return max((epoch for writer, epoch in writers.items() if writer != besides), default=0)
+
+    def _apply(self, record: Record) -> None:
+        if record.key != _MARKER:
+            self._know(WriterProgress.FromString(record.value))
+
+    def _know(self, entry: WriterProgress) -> None:
+        writers = self._runs.setdefault((entry.project, entry.run_id), {})
+        writers[entry.writer_id] = max(writers.get(entry.writer_id, 0), entry.epoch)

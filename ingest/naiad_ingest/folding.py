@@ -1,0 +1,92 @@
+"""A topic read from its first record to its last, and then as it grows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Callable
+
+from naiad_eventlog import EventLog, EventLogError, Position, Record, StartFrom, Subscription
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
+
+
+class Fold:
+    """Hands every record of `topic` to `apply`, in the order of each partition, once.
+
+    It reads in a consumer group of its own that commits nothing, so that every process has
+    all partitions, and leaves no trace in the log.
+    """
+
+    def __init__(self, event_log: EventLog, topic: str, apply: Callable[[Record], None]) -> None:
+        self._log = event_log
+        self._topic = topic
+        self._group = f"naiad.ingest.{topic}.{uuid.uuid4().hex}"
+        self._apply = apply
+        # Partition -> the offset after the last record applied.
+        self._next: dict[int, int] = {}
+        self._advanced = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Applies what the log has at hand, then goes on in the background.
+
+        Raises EventLogError when the topic isn't there.
+        """
+        subscription = await self._subscribe()
+        try:
+            while records := await subscription.poll(wait=0):
+                await self._take(records)
+        except BaseException:
+            await subscription.close()
+            raise
+        self._task = asyncio.create_task(self._follow(subscription), name=f"fold of {self._topic}")
+
+    async def reach(self, position: Position) -> None:
+        """Returns when the record at `position`, or one after it, was applied."""
+        async with self._advanced:
+            await self._advanced.wait_for(
+                lambda: self._next.get(position.partition, 0) > position.offset
+            )
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _subscribe(self) -> Subscription:
+        return await self._log.subscribe(self._topic, self._group, StartFrom.EARLIEST)
+
+    async def _follow(self, subscription: Subscription | None) -> None:
+        while True:
+            try:
+                async with subscription or await self._subscribe() as reading:
+                    while True:
+                        await self._take(await reading.poll(wait=1.0))
+            except EventLogError as error:
+                # What was applied stays; what follows comes when the log is there again.
+                log.warning("%s can't be read now: %s", self._topic, error)
+                subscription = None
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _take(self, records: list[Record]) -> None:
+        if not records:
+            return
+        for record in records:
+            # Read again after a new subscription: it must not set anything back.
+            if record.offset < self._next.get(record.partition, 0):
+                continue
+            try:
+                self._apply(record)
+            except ValueError as error:
+                # DecodeError is one. Nothing of a user's data is in these topics.
+                log.error("The record at %s can't be read: %s", record.position, error)
+            self._next[record.partition] = record.offset + 1
+        async with self._advanced:
+            self._advanced.notify_all()

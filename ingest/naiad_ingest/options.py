@@ -1,0 +1,19 @@
+"""Options that a gRPC server needs to carry the services of Naiad."""
+
+from __future__ import annotations
+
+from naiad_proto.limits import MAX_MESSAGE_BYTES
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    # A larger message ends with RESOURCE_EXHAUSTED before any of it is parsed.
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Answers are cut into chunks by who sends them.
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Finds connections that a firewall or a vanished host left half open.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Shippers between two batches, and dashboards that wait, ping to keep theirs open;
+    # without these the server would take that for abuse and hang up.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)

@@ -1,0 +1,185 @@
+"""The four calls of naiad.v1.IngestService."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from naiad_auth import current_principal
+from naiad_eventlog import EventLog, EventLogError, EventLogFull
+from naiad_eventlog.topics import RECORDS, run_key
+from naiad_files import FileStore
+from naiad_ingest.admission import Admission
+from naiad_ingest.envelope import batch_bytes, seal
+from naiad_ingest.epochs import Epochs
+from naiad_ingest.errors import Refused, invalid
+from naiad_ingest.progress import Progress
+from naiad_ingest.rights import need_any, need_write
+from naiad_ingest.uploads import upload
+from naiad_ingest.validation import BatchRefused, check_batch
+from naiad_ingest.validation.batch import check_identity, check_writer_id
+from naiad_proto.v1 import ingest_pb2
+from naiad_proto.v1.ingest_pb2 import (
+    LogPosition,
+    OpenWriterRequest,
+    OpenWriterResponse,
+    ProgressRequest,
+    ProgressResponse,
+    UploadFileRequest,
+    UploadFileResponse,
+    WriteBatchResponse,
+)
+from naiad_proto.v1.records_pb2 import Batch
+
+if TYPE_CHECKING:
+    from naiad_ingest.errors import Context
+
+SERVICE = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+
+# Larger ones are looked at in a thread, so that other calls and the log's answers go on.
+_IN_THREAD_BYTES = 256 * 1024
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class IngestService:
+    """Serves from `start` to `stop`; `log` has its topics already and stays open longer."""
+
+    def __init__(self, log: EventLog, files: FileStore) -> None:
+        self._log = log
+        self._files = files
+        self._admission = Admission()
+        self._epochs = Epochs(log)
+        self._progress = Progress(log)
+
+    async def start(self) -> None:
+        """Reads from the log what is known of writers. Raises EventLogError."""
+        await self._epochs.start()
+        await self._progress.start()
+
+    async def stop(self) -> None:
+        """Ends what runs in the background; for after the last call."""
+        await self._progress.stop()
+        await self._epochs.stop()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Registers the service under its name, before the server is started."""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            # Without a deserialiser: the batch's bytes are logged as they came.
+            "WriteBatch": grpc.unary_unary_rpc_method_handler(
+                _answering(self._write_batch),
+                response_serializer=WriteBatchResponse.SerializeToString,
+            ),
+            "OpenWriter": grpc.unary_unary_rpc_method_handler(
+                _answering(self._open_writer),
+                request_deserializer=OpenWriterRequest.FromString,
+                response_serializer=OpenWriterResponse.SerializeToString,
+            ),
+            "Progress": grpc.unary_unary_rpc_method_handler(
+                _answering(self._answer_progress),
+                request_deserializer=ProgressRequest.FromString,
+                response_serializer=ProgressResponse.SerializeToString,
+            ),
+            "UploadFile": grpc.stream_unary_rpc_method_handler(
+                _answering(self._upload_file),
+                request_deserializer=UploadFileRequest.FromString,
+                response_serializer=UploadFileResponse.SerializeToString,
+            ),
+        }
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
+        server.add_registered_method_handlers(SERVICE, handlers)
+
+    async def _write_batch(self, request: bytes) -> WriteBatchResponse:
+        with self._admission.hold(len(request)):
+            raw, batch = _parse(request)
+            need_write(current_principal(), batch.project)
+            if len(raw) > _IN_THREAD_BYTES:
+                rejections = await asyncio.to_thread(check_batch, batch)
+            else:
+                rejections = check_batch(batch)
+            # Before the batch, or a crash in between would leave an epoch unknown.
+            await self._epochs.record(batch.project, batch.run_id, batch.writer_id, batch.epoch)
+            # Also a heartbeat, and a batch of which nothing was taken: it tells that the
+            # writer lives, and accounts for the records that it carries.
+            position = await self._log.append(
+                RECORDS.name,
+                run_key(batch.project, batch.run_id),
+                seal(
+                    raw,
+                    received_at=_now(),
+                    principal=current_principal().name,
+                    rejections=rejections,
+                ),
+            )
+        return WriteBatchResponse(
+            position=LogPosition(
+                topic=position.topic, partition=position.partition, offset=position.offset
+            ),
+            rejections=rejections,
+        )
+
+    async def _open_writer(self, request: OpenWriterRequest) -> OpenWriterResponse:
+        need_write(current_principal(), request.project)
+        check_identity(request.project, request.run_id)
+        check_writer_id(request.writer_id)
+        highest = await self._epochs.highest(
+            request.project, request.run_id, besides=request.writer_id
+        )
+        return OpenWriterResponse(highest_epoch=highest, server_time=_now())
+
+    async def _answer_progress(self, request: ProgressRequest) -> ProgressResponse:
+        need_any(current_principal(), request.project)
+        check_identity(request.project, request.run_id)
+        return ProgressResponse(
+            writers=self._progress.of(request.project, request.run_id, request.writer_ids)
+        )
+
+    async def _upload_file(self, requests: AsyncIterator[UploadFileRequest]) -> UploadFileResponse:
+        return UploadFileResponse(file=await upload(requests, self._files, current_principal()))
+
+
+def _answering(
+    handle: Callable[[_Request], Awaitable[_Response]],
+) -> Callable[[_Request, Context], Awaitable[_Response]]:
+    """A handler that turns what `handle` raises into the status that the contract names."""
+
+    async def answer(request: _Request, context: Context) -> _Response:
+        try:
+            return await handle(request)
+        except Refused as refused:
+            reason = refused
+        except BatchRefused as error:
+            reason = invalid(str(error))
+        except EventLogFull as error:
+            reason = Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), retry_after=error.retry_after
+            )
+        except EventLogError as error:
+            reason = Refused(
+                grpc.StatusCode.UNAVAILABLE, f"the event log failed: {error}; send it again"
+            )
+        return await reason.end(context)
+
+    return answer
+
+
+def _parse(request: bytes) -> tuple[bytes, Batch]:
+    """The batch's bytes as sent, and what they say. Raises Refused."""
+    try:
+        raw = batch_bytes(request)
+        batch = Batch.FromString(raw)
+    except (ValueError, DecodeError) as error:
+        raise invalid(f"this is no WriteBatchRequest: {error}") from error
+    if not raw:
+        raise invalid("the request holds no batch; set its field `batch`")
+    return raw, batch
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
