@@ -9,7 +9,10 @@ RECORDS = Topic("naiad.records", partitions=8)
 # WriterProgress: how far each spool is stored. Key: writer id.
 PROGRESS = Topic("naiad.progress", partitions=1, compacted=True)
 
-ALL_TOPICS = (RECORDS, PROGRESS)
+# DeadLetters: records that a consumer could not read. Key: as on their own topic.
+DEAD = Topic("naiad.dead")
+
+ALL_TOPICS = (RECORDS, PROGRESS, DEAD)
 
 
 def run_key(project: str, run_id: str) -> bytes:

@@ -110,3 +110,46 @@ class WriterProgress(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriterProgress: _TypeAlias = WriterProgress  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A record that a consumer could not read, on the dead-letter topic. Key: as it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    partition: _builtins.int
+    offset: _builtins.int
+    consumer: _builtins.str
+    """Consumer group that gave it up."""
+    reason: _builtins.str
+    """What went wrong, for people."""
+    at: _builtins.int
+    """Milliseconds since the Unix epoch, UTC."""
+    value: _builtins.bytes
+    """The record's value, byte for byte."""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        consumer: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        at: _builtins.int = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "consumer", b"consumer", "offset", b"offset", "partition", b"partition", "reason", b"reason", "topic", b"topic", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015

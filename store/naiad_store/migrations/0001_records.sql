@@ -153,21 +153,26 @@ ENGINE = ReplacingMergeTree(version)
 ORDER BY (project, path, run, element)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
--- Which series there are, with the last point of each: the greatest (committed, step,
--- version) of all rows, so a replay changes nothing, and a preview is the last value only
--- of a series that has nothing else. `type` is float_series, string_series,
--- histogram_series or file_series; the value of the latter two is read from their tables.
+-- Which series there are, with the last point of each: of all its rows the one with the
+-- greatest (committed, step, version), which `rank` spells as one number. So a replay changes
+-- nothing, and a preview is the last value only of a series that has nothing else. `type` is
+-- float_series, string_series, histogram_series or file_series; the values of the latter two
+-- are in their own tables.
 CREATE TABLE IF NOT EXISTS series
 (
     project LowCardinality(String),
     path LowCardinality(String),
     type LowCardinality(String),
     run UInt64,
-    last SimpleAggregateFunction(max, Tuple(
-        committed UInt8, step Decimal64(6), version UInt128, ts DateTime64(3, 'UTC'),
-        number Float64, text String))
+    committed UInt8,
+    step Decimal64(6),
+    ts DateTime64(3, 'UTC'),
+    number Float64,
+    text String,
+    -- committed << 255 | micro-steps << 128 | version
+    rank UInt256
 )
-ENGINE = AggregatingMergeTree
+ENGINE = ReplacingMergeTree(rank)
 ORDER BY (project, path, type, run)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
