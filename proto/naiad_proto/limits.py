@@ -22,12 +22,13 @@ MAX_PROJECT_BYTES = 256
 MAX_TAG_BYTES = 1024
 # Bins of one histogram, as Neptune's clients know it.
 MAX_HISTOGRAM_BINS = 512
-# Highest step, in whole steps: 1e12 with six fractional digits fits Decimal64(6).
+# Steps stay below this: twelve digits before the point and six after are the eighteen that
+# Decimal64(6) holds, so 1e12 itself could be neither stored nor compared.
 MAX_STEP = 10**12
 
 _PROJECT_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Control characters break tables, terminals and URLs.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Control characters break tables, terminals and URLs; \x9b begins an escape sequence too.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def shorten(text: str, length: int = 80) -> str:

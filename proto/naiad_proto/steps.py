@@ -8,14 +8,15 @@ import math
 from naiad_proto.limits import MAX_STEP
 
 MICRO = 1_000_000
-MAX_MICRO_STEP = MAX_STEP * MICRO
+# 999,999,999,999.999999
+MAX_MICRO_STEP = MAX_STEP * MICRO - 1
 
 
 def to_micro(step: float | int) -> int:
     """`step` as micro-steps, rounded to the nearest.
 
     Raises ValueError, with a sentence for the user, when it is negative, not finite, or
-    over MAX_STEP.
+    MAX_STEP and above.
     """
     if type(step) is int:
         micro = step * MICRO
@@ -26,7 +27,7 @@ def to_micro(step: float | int) -> int:
         whole, fraction = divmod(step, 1)
         micro = int(whole) * MICRO + round(float(fraction) * MICRO)
     if not 0 <= micro <= MAX_MICRO_STEP:
-        raise ValueError(f"step {step} is out of range; steps go from 0 to {MAX_STEP:.0e}")
+        raise ValueError(f"step {step} is out of range; steps go from 0 to below {MAX_STEP:.0e}")
     return micro
 
 

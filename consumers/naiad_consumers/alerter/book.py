@@ -60,7 +60,7 @@ class Book:
         self._fresh: dict[str, Occurrence] = {}
 
     def restore(self, occurrences: Iterable[Occurrence]) -> None:
-        """Takes up what the store has, the oldest first."""
+        """Takes up what the store has; of one subject the newest last."""
         for occurrence in occurrences:
             self._put(Standing(occurrence))
 

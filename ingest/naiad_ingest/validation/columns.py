@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from naiad_ingest.validation.values import MAX_TIMESTAMP, MIN_TIMESTAMP, named, timestamp_problem
-from naiad_proto.limits import MAX_PATH_BYTES, MAX_STRING_BYTES, check_path, check_string, shorten
+from naiad_proto.limits import (
+    MAX_PATH_BYTES,
+    MAX_STEP,
+    MAX_STRING_BYTES,
+    check_path,
+    check_string,
+    shorten,
+)
 from naiad_proto.series import (
     Float64Array,
     Int64Array,
@@ -170,7 +177,7 @@ def _row_problems(
             records_pb2.REJECTION_REASON_INVALID_STEP,
             lambda row: (
                 f"step {from_micro(int(steps[row]))} of {who} is out of range; steps go from 0"
-                f" to {from_micro(MAX_MICRO_STEP):.0e}"
+                f" to below {MAX_STEP:.0e}"
             ),
         ),
         _RowProblem(

@@ -21,7 +21,7 @@ MAX_FILE_NAME_BYTES = 1024
 MAX_MIME_TYPE_BYTES = 256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def named(paths: Sequence[str]) -> str:
@@ -36,7 +36,7 @@ def step_problem(path: str, step: int) -> str | None:
         return None
     return (
         f"step {from_micro(step)} of {shorten(path)!r} is out of range; steps go from 0 to"
-        f" {MAX_STEP:.0e}"
+        f" below {MAX_STEP:.0e}"
     )
 
 

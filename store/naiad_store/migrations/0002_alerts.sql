@@ -38,4 +38,5 @@ CREATE TABLE IF NOT EXISTS alert_deliveries
     row_version UInt64
 )
 ENGINE = ReplacingMergeTree(row_version)
-ORDER BY (project, occurrence, event, sink);
+ORDER BY (project, occurrence, event, sink)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;

@@ -21,13 +21,15 @@ _OCCURRENCE = """
 
 def standing(store: Store, replay_from: Mapping[int, int]) -> list[dict[str, Any]]:
     """Occurrences that are open, and those that changed at or after an offset from which
-    the log is going to be read again (`replay_from`: next offset wanted per partition)."""
+    the log is going to be read again (`replay_from`: next offset wanted per partition).
+
+    Of one subject the newest comes last: that is the open one, if any is."""
     sql = f"""
         SELECT {_OCCURRENCE}
         FROM alerts FINAL
         WHERE open = 1 OR log_offset >= transform(
             log_partition, {{partitions:Array(Int32)}}, {{offsets:Array(Int64)}}, toInt64(0))
-        ORDER BY raised_at, occurrence
+        ORDER BY open, log_offset, record
     """
     # transform() wants one element at the least; no partition has this number.
     parameters = {
