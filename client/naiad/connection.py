@@ -1,0 +1,104 @@
+"""From a URL and a token to a gRPC channel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+
+from naiad.settings import server_url
+from naiad_proto.limits import MAX_MESSAGE_BYTES
+
+__all__ = ["CHANNEL_OPTIONS", "check_url", "open_channel", "server_url"]
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # A broken path is noticed within a minute also while nothing is sent.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # After a server's restart a client is back within seconds.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+
+
+def check_url(url: str) -> str:
+    """`url` if it is grpc://host:port or grpcs://host:port; raises ValueError otherwise."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme not in {"grpc", "grpcs"} or not parts.hostname or port is None:
+        raise ValueError(
+            f"server URL {url!r} is not of the form grpc://host:port, or grpcs://host:port for"
+            " TLS; see NAIAD_URL"
+        )
+    if parts.path not in {"", "/"} or parts.query or parts.username:
+        raise ValueError(f"server URL {url!r} has more than a host and a port; remove the rest")
+    return url
+
+
+def open_channel(
+    url: str | None = None,
+    token: str | None = None,
+    *,
+    ca_file: str | os.PathLike[str] | None = None,
+    options: Sequence[tuple[str, Any]] = (),
+) -> grpc.Channel:
+    """A channel to the server at `url` (default: NAIAD_URL, then this machine).
+
+    grpcs:// checks the server's certificate against `ca_file`, NAIAD_TLS_CA, or the
+    system's. `token` goes along with every call. Connecting is lazy: no error here means
+    only that the URL is well-formed. Raises ValueError for one that is not, and OSError for
+    a CA file that can't be read.
+    """
+    parts = urlsplit(check_url(server_url(url)))
+    target = parts.netloc
+    settings = [*CHANNEL_OPTIONS, *options]
+    if parts.scheme == "grpcs":
+        authority = ca_file or os.environ.get("NAIAD_TLS_CA") or None
+        roots = Path(authority).read_bytes() if authority else None
+        channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(roots), settings)
+    else:
+        channel = grpc.insecure_channel(target, settings)
+    return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+
+
+class _Details(
+    grpc.ClientCallDetails,  # type: ignore[misc]
+):
+    def __init__(self, like: grpc.ClientCallDetails, metadata: list[tuple[str, str]]) -> None:
+        self.method = like.method
+        self.timeout = like.timeout
+        self.metadata = metadata
+        self.credentials = like.credentials
+        self.wait_for_ready = like.wait_for_ready
+        self.compression = like.compression
+
+
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
+):
+    """Adds the token. An interceptor and not call credentials, because gRPC sends those over
+    TLS only, and a server behind a proxy on loopback may ask for a token without it."""
+
+    def __init__(self, token: str) -> None:
+        self._header = ("authorization", f"Bearer {token}")
+
+    def _call(self, go_on: Callable[..., Any], details: grpc.ClientCallDetails, what: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._header]
+        return go_on(_Details(details, metadata), what)
+
+    intercept_unary_unary = _call
+    intercept_unary_stream = _call
+    intercept_stream_unary = _call
+    intercept_stream_stream = _call

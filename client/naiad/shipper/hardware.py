@@ -1,0 +1,103 @@
+"""Samples this host for every run that has a live process here, through spools of its own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from naiad._hardware import HardwareSampler
+from naiad.settings import host_name
+from naiad.spool.folder import RunMemory, new_writer_id, read_token
+from naiad.spool.layout import Header
+from naiad.spool.writer import SpoolWriter
+from naiad_proto.steps import MICRO
+from naiad_proto.v1 import records_pb2 as pb
+
+log = logging.getLogger("naiad.shipper")
+
+
+@dataclass
+class _Sampled:
+    writer: SpoolWriter
+    next_at: float
+    pids: set[int]
+
+
+class HardwareShip:
+    """One sampler a host and run, not a process: eight ranks see the same host."""
+
+    def __init__(self, host: Path) -> None:
+        self._host = host
+        self._runs: dict[tuple[str, str, str], _Sampled] = {}
+        self._sampler: HardwareSampler | None = None
+
+    def tick(self, live: list[tuple[Path, Header]]) -> None:
+        """`live`: spools whose process lives. Samples what is due, ends what is over."""
+        now = time.monotonic()
+        by_run: dict[tuple[str, str, str], list[tuple[Path, Header]]] = {}
+        for folder, header in live:
+            if header.role == "process" and header.hardware:
+                key = (header.project, header.run_id, header.url)
+                by_run.setdefault(key, []).append((folder, header))
+        for key in self._runs.keys() - by_run.keys():
+            self._end(self._runs.pop(key))
+        for key, spools in by_run.items():
+            sampled = self._runs.get(key)
+            if sampled is None:
+                try:
+                    sampled = self._runs[key] = self._begin(*spools[0])
+                except OSError as error:
+                    log.warning("hardware can't be sampled: %s", error)
+                    continue
+            if now >= sampled.next_at:
+                sampled.pids = {header.pid for _, header in spools}
+                sampled.next_at = now + max(1.0, spools[0][1].hardware_interval)
+                self._sample(sampled)
+
+    def close(self) -> None:
+        for sampled in self._runs.values():
+            self._end(sampled)
+        self._runs.clear()
+
+    def _begin(self, folder: Path, header: Header) -> _Sampled:
+        memory = RunMemory(self._host, header.project, header.run_id)
+        own = Header(
+            project=header.project, run_id=header.run_id, writer_id=new_writer_id(),
+            epoch=memory.next_epoch(), url=header.url, host=host_name(), pid=0,
+            mode=header.mode, role="sampler", hardware=header.hardware, ca_file=header.ca_file,
+        )  # fmt: skip
+        writer = SpoolWriter(self._host, own, read_token(folder))
+        if self._sampler is None:
+            self._sampler = HardwareSampler()
+        status = pb.WriterStatus(state=pb.WRITER_STATE_RUNNING, started_at=_now(), host=own.host)
+        writer.item(pb.Item(timestamp=_now(), writer_status=status))
+        for name, value in self._sampler.static().items():
+            one = pb.Value(string_value=str(value))
+            if isinstance(value, int):
+                one = pb.Value(int_value=value)
+            elif isinstance(value, float):
+                one = pb.Value(float_value=value)
+            change = pb.SetAttribute(path=f"{own.hardware}/{name}", value=one)
+            writer.item(pb.Item(timestamp=_now(), set_attribute=change))
+        return _Sampled(writer, 0.0, set())
+
+    def _sample(self, sampled: _Sampled) -> None:
+        assert self._sampler
+        prefix = sampled.writer.header.hardware
+        values = self._sampler.sample(sampled.pids)
+        if values:
+            at = _now()
+            # Whole seconds: that is what the steps of hardware are.
+            step = at // 1000 * MICRO
+            sampled.writer.metrics({f"{prefix}/{k}": v for k, v in values.items()}, step, at)
+
+    def _end(self, sampled: _Sampled) -> None:
+        status = pb.WriterStatus(state=pb.WRITER_STATE_FINISHED, host=sampled.writer.header.host)
+        sampled.writer.item(pb.Item(timestamp=_now(), writer_status=status))
+        sampled.writer.close()
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

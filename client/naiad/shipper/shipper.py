@@ -1,0 +1,192 @@
+"""All spools of one host's folder, until nothing is left to do."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from naiad.shipper.hardware import HardwareShip
+from naiad.shipper.server import Server
+from naiad.shipper.spool import SpoolShip, read_header
+from naiad.spool.folder import HostLock, read_token, spools, writer_lives
+from naiad.spool.layout import Header
+
+log = logging.getLogger("naiad.shipper")
+
+LOCK = "shipper.lock"
+# While something moves, and else: what a point waits before it is sent.
+BUSY_SECONDS = 0.01
+QUIET_SECONDS = 0.05
+# New spools are looked for this often.
+SCAN_SECONDS = 0.2
+SYNC_SECONDS = 1.0
+# How long to stay when nothing is left: a next process may come at once.
+IDLE_SECONDS = 5.0
+# Leftovers under way at once.
+_MOST_LEFTOVERS = 32
+
+
+class Shipper:
+    """Ships what `host`'s spools hold. One at a time per folder: `run` says no to a second."""
+
+    def __init__(
+        self,
+        host: Path,
+        *,
+        forced_url: str | None = None,
+        forced_token: str | None = None,
+        offline_too: bool = False,
+        sample_hardware: bool = True,
+        watch: bool = True,
+    ) -> None:
+        """`offline_too`, `forced_url` and `forced_token` are what `naiad sync` asks for;
+        without `watch`, `run` ends as soon as nothing of dead writers is left."""
+        self.host = host
+        self.ships: dict[Path, SpoolShip] = {}
+        self.unreadable: set[Path] = set()
+        self._forced_url = forced_url
+        self._forced_token = forced_token
+        self._offline_too = offline_too
+        self._watch = watch
+        self._servers: dict[tuple[str, str | None, str], Server] = {}
+        self._workers = ThreadPoolExecutor(4, thread_name_prefix="naiad upload")
+        self._hardware = HardwareShip(host) if sample_hardware else None
+        self._live: list[tuple[Path, Header]] = []
+        self._next_scan = 0.0
+        self._next_sync = 0.0
+        self.waiting_offline = 0
+
+    def run(
+        self, stop: threading.Event | None = None, tick: Callable[[Shipper], None] | None = None
+    ) -> bool:
+        """Until idle or `stop`. Returns False if another shipper has the folder."""
+        stop = stop or threading.Event()
+        lock = HostLock(self.host / LOCK)
+        if not lock.take():
+            lock.release()
+            return False
+        try:
+            idle_since: float | None = None
+            while not stop.is_set():
+                moved = self.tick()
+                if tick:
+                    tick(self)
+                now = time.monotonic()
+                if self.ships or self._live:
+                    idle_since = None
+                elif not self._watch:
+                    break
+                else:
+                    idle_since = idle_since or now
+                    if now - idle_since > IDLE_SECONDS:
+                        break
+                stop.wait(BUSY_SECONDS if moved else QUIET_SECONDS)
+            return True
+        finally:
+            self.close()
+            lock.release()
+
+    def tick(self) -> bool:
+        """One round over everything; returns whether anything moved."""
+        now = time.monotonic()
+        if now >= self._next_scan:
+            self._next_scan = now + SCAN_SECONDS
+            self._scan()
+            if self._hardware:
+                self._hardware.tick(self._live)
+        moved = False
+        for folder, ship in list(self.ships.items()):
+            try:
+                moved |= ship.tick()
+            except FileNotFoundError:
+                # Somebody removed the folder: nothing there is left to send.
+                log.warning("spool %s is gone", folder)
+                ship.finished = True
+            except OSError as error:
+                log.error("spool %s: %s", folder, error)
+            if ship.finished:
+                ship.close()
+                del self.ships[folder]
+        if now >= self._next_sync:
+            self._next_sync = now + SYNC_SECONDS
+            self._sync()
+        return moved
+
+    def close(self) -> None:
+        if self._hardware:
+            self._hardware.close()
+        for ship in self.ships.values():
+            with contextlib.suppress(OSError):
+                ship.close()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        for server in self._servers.values():
+            server.close()
+
+    def _scan(self) -> None:
+        self._live = []
+        self.waiting_offline = 0
+        leftovers = sum(not writer_lives(folder) for folder in self.ships)
+        for folder in spools(self.host):
+            if folder in self.unreadable:
+                continue
+            ship = self.ships.get(folder)
+            header = ship.header if ship else read_header(folder)
+            if header is None:
+                if not writer_lives(folder) and _old(folder):
+                    log.error("spool %s has no readable header; it is left as it is", folder)
+                    self.unreadable.add(folder)
+                continue
+            lives = writer_lives(folder)
+            if lives:
+                self._live.append((folder, header))
+            if ship:
+                continue
+            if header.mode == "offline" and not self._offline_too:
+                self.waiting_offline += 1
+                continue
+            if not lives:
+                if leftovers >= _MOST_LEFTOVERS:
+                    continue
+                leftovers += 1
+            if server := self._server(folder, header):
+                self.ships[folder] = SpoolShip(folder, header, server, self._workers)
+
+    def _server(self, folder: Path, header: Header) -> Server | None:
+        url = self._forced_url or header.url
+        token = self._forced_token or read_token(folder)
+        key = (url, token, header.ca_file)
+        if key not in self._servers:
+            try:
+                self._servers[key] = Server(*key)
+            except (ValueError, OSError) as error:
+                log.error("spool %s can't be sent to %s: %s", folder, url, error)
+                self.unreadable.add(folder)
+                return None
+        return self._servers[key]
+
+    def _sync(self) -> None:
+        """Bounds what a power cut costs; it takes its time here and not in the training."""
+        for folder, _ in self._live:
+            newest = max(folder.glob("*.spool"), default=None)
+            if newest is None:
+                continue
+            with contextlib.suppress(OSError):
+                descriptor = os.open(newest, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+
+def _old(folder: Path) -> bool:
+    """Old enough that its writer is not just making it."""
+    try:
+        return time.time() - folder.stat().st_mtime > 10
+    except OSError:
+        return False

@@ -1,0 +1,75 @@
+"""Starts the shipper's process, or a thread where none can be started."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from naiad.spool.folder import is_taken
+
+log = logging.getLogger("naiad")
+
+LOCK = "shipper.lock"
+LOG = "shipper.log"
+_LARGEST_LOG = 1024 * 1024
+
+_threads: dict[Path, threading.Thread] = {}
+_stops: dict[Path, threading.Event] = {}
+
+
+def shipper_runs(host: Path) -> bool:
+    """Does a shipper have the folder now?"""
+    thread = _threads.get(host)
+    return (thread is not None and thread.is_alive()) or is_taken(host / LOCK)
+
+
+def start_shipper(host: Path) -> None:
+    """Starts one unless it runs. Never raises: logging goes on without it, and the next call
+    tries again."""
+    if shipper_runs(host):
+        return
+    if os.environ.get("NAIAD_SHIPPER", "").lower() != "thread":
+        try:
+            _start_process(host)
+        except OSError as error:
+            log.warning("the shipper can't run as a process (%s); it runs as a thread", error)
+        else:
+            return
+    _start_thread(host)
+
+
+def _start_process(host: Path) -> None:
+    log_file = host / LOG
+    if log_file.exists() and log_file.stat().st_size > _LARGEST_LOG:
+        log_file.unlink()
+    # As this process finds the package, so that a checkout or a notebook's path works too.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    # What belongs to this training must not follow into a process that outlives it.
+    for name in ("NAIAD_API_TOKEN", "NAIAD_MODE", "PYTHONSTARTUP", "PYTHONINSPECT"):
+        environment.pop(name, None)
+    with log_file.open("ab") as errors:
+        # A session of its own: Ctrl-C in the terminal ends the training, not the sending.
+        subprocess.Popen(
+            [sys.executable, "-m", "naiad.shipper", str(host)],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,
+            cwd=host,
+            env=environment,
+        )
+
+
+def _start_thread(host: Path) -> None:
+    from naiad.shipper.shipper import Shipper
+
+    stop = _stops[host] = threading.Event()
+    thread = threading.Thread(
+        target=Shipper(host).run, args=(stop,), name="naiad shipper", daemon=True
+    )
+    _threads[host] = thread
+    thread.start()

@@ -1,0 +1,119 @@
+"""Bytes and names: what writer and reader must agree on.
+
+A segment:
+
+    0   8 bytes  magic
+    8   u64      committed: the records up to this offset of the file are complete
+    16  u64      number of the segment's first record
+    24  u64      1 when the writer has gone on to the next segment
+    32  u32      length of the header
+    36  u32      CRC-32 of the header
+    40           header: JSON, then zeros up to a multiple of 8
+
+then slots, each at a multiple of 8:
+
+    0   u32      length of the payload
+    4   u32      CRC-32 of the payload
+    8            payload, then zeros up to a multiple of 8
+
+All numbers are little-endian. A payload begins with one byte of `Kind`. Every slot but a
+SHAPE is one record, numbered on from the segment's first.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+MAGIC = b"NAIADSP1"
+SCHEMA = 1
+FIXED = struct.Struct("<8sQQQII")
+SLOT = struct.Struct("<II")
+# Places of the two words that change while a segment is written, in 8-byte words.
+COMMITTED_WORD = 1
+CLOSED_WORD = 3
+
+FIRST_SEGMENT_BYTES = 1024 * 1024
+LARGEST_SEGMENT_BYTES = 64 * 1024 * 1024
+
+LOCK = "lock"
+TOKEN = "token"
+PROGRESS = "progress.json"
+WAITING = "waiting"
+FILES = "files"
+REJECTED = "rejected"
+
+
+class Kind(enum.IntEnum):
+    # shape id u32, flags u32 (1: preview), then the paths, each u32 length and UTF-8.
+    SHAPE = 1
+    # 3 zero bytes, shape id u32, step i64, timestamp i64, then one f64 per path; of a
+    # preview the completion stands before them.
+    METRICS = 2
+    # 3 zero bytes, path length u32, step i64, timestamp i64, path, value.
+    STRING = 3
+    # A serialised naiad.v1.Item without its record number.
+    ITEM = 4
+    # The same with a file to upload first: 3 zero bytes, length u32 of a JSON object that
+    # says where the content is, that object, then the Item.
+    FILE = 5
+
+
+SHAPE_HEAD = struct.Struct("<B3xII")
+METRICS_HEAD = struct.Struct("<B3xIqq")
+STRING_HEAD = struct.Struct("<B3xIqq")
+FILE_HEAD = struct.Struct("<B3xI")
+PREVIEW = 1
+
+
+def padded(length: int) -> int:
+    return (length + 7) & ~7
+
+
+def segment_name(number: int) -> str:
+    return f"{number:08d}.spool"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a spool says of itself, in every segment."""
+
+    project: str
+    run_id: str
+    writer_id: str
+    # Microseconds since the Unix epoch; see naiad_proto.versions.
+    epoch: int
+    url: str
+    host: str
+    pid: int
+    # "async" or "offline".
+    mode: str
+    # "process": a user's process. "sampler": the shipper's own, for the hardware.
+    role: str = "process"
+    # Where to put hardware samples, and every how many seconds; none when empty.
+    hardware: str = ""
+    hardware_interval: float = 10.0
+    ca_file: str = ""
+    schema: int = SCHEMA
+    # Fields of a newer release, kept as they are.
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Header:
+        """Raises ValueError when something needed is missing or the schema is newer."""
+        names = {f.name for f in fields(cls)}
+        if values.get("schema", 0) > SCHEMA:
+            raise ValueError(
+                f"the spool has schema {values['schema']}; this release reads up to {SCHEMA}:"
+                " upgrade naiad"
+            )
+        try:
+            known = {name: value for name, value in values.items() if name in names}
+            return cls(**known)
+        except TypeError as error:
+            raise ValueError(f"the spool's header lacks something: {error}") from error
