@@ -68,7 +68,7 @@ class Delivery:
             if kind is None and not any(task.done() for task in self._tasks):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_GRACE):
-                        await asyncio.gather(*(outbox.idle() for outbox in self._outboxes))
+                        await asyncio.gather(*(o.idle() for o in self._outboxes if not o.down))
         finally:
             for task in self._tasks:
                 task.cancel()
