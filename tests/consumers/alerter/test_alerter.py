@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support_envelopes import Pen, append
+from support_envelopes import Pen, append, now_ms, seal
 from support_webhook import Receiver, running_receiver
 
 from naiad_consumers.alerter import AlertConfig, Alerter, HeartbeatRule, ThresholdRule, Webhook
 from naiad_consumers.alerter import outbox as outbox_module
+from naiad_consumers.writer import Writer
 from naiad_eventlog import EventLog, StartFrom, open_event_log
-from naiad_eventlog.topics import ALL_TOPICS, RECORDS
+from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
 from naiad_store import Store
 
 NAN = float("nan")
@@ -48,7 +50,7 @@ def told_to(receiver: Receiver, **config: object) -> AlertConfig:
 
 
 @contextlib.asynccontextmanager
-async def running(alerter: Alerter) -> AsyncIterator[asyncio.Task[None]]:
+async def running(alerter: Alerter | Writer) -> AsyncIterator[asyncio.Task[None]]:
     """Stops it in order; what it raises comes out here."""
     stop = asyncio.Event()
     task = asyncio.create_task(alerter.run(stop))
@@ -303,6 +305,35 @@ async def test_silence_and_recovery(log: EventLog, store: Store, receiver: Recei
     assert firing["id"] == resolved["id"]
     assert (firing["run_id"], firing["writer_id"]) == ("run-1", pen.writer_id)
     assert firing["path"] is firing["step"] is firing["value"] is None
+
+
+async def test_a_restart_accuses_nobody_who_speaks_again(
+    log: EventLog, store: Store, receiver: Receiver
+) -> None:
+    """Together with the real writer, from whose table the next alerter learns who runs."""
+    alive, dead = Pen(run_id="alive"), Pen(run_id="dead")
+    config = told_to(receiver, heartbeat=HeartbeatRule(silent_after=1.5))
+    hour_ago = now_ms() - 3_600_000
+    async with running(Writer(log, store)), running(Alerter(log, store, config)):
+        for pen in (alive, dead):
+            value = seal(pen.status(), received_at=hour_ago)
+            await log.append(RECORDS.name, run_key(pen.project, pen.run_id), value)
+    assert receiver.taken == []
+    began = time.monotonic()
+    async with running(Alerter(log, store, config)):
+
+        async def beat() -> None:
+            while True:
+                await append(log, alive.heartbeat())
+                await asyncio.sleep(0.1)
+
+        beating = asyncio.create_task(beat())
+        await until(receiver, lambda r: r.taken, "who is really silent")
+        beating.cancel()
+    # Counted from the start of the server, not from an hour ago.
+    assert time.monotonic() - began >= 1.5
+    assert [body["run_id"] for body in receiver.taken] == ["dead"]
+    assert "on box (process 7)" in receiver.taken[0]["message"]
 
 
 async def test_sinks_that_are_gone_are_named(
