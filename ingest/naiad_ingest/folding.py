@@ -81,8 +81,11 @@ class Fold:
             except EventLogError as error:
                 # What was applied stays; what follows comes when the log is there again.
                 log.warning("%s can't be read now: %s", self._topic, error)
-                subscription = None
-                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception:
+                # A fault of ours must not leave every later answer out of date.
+                log.exception("%s can't be read; trying again", self._topic)
+            subscription = None
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _take(self, records: list[Record]) -> None:
         if not records:
