@@ -32,6 +32,7 @@ from naiad_proto.v1.ingest_pb2 import (
     ProgressResponse,
     UploadFileRequest,
     UploadFileResponse,
+    WriteBatchRequest,
     WriteBatchResponse,
 )
 from naiad_proto.v1.records_pb2 import Batch
@@ -180,7 +181,7 @@ def _parse(request: bytes) -> tuple[memoryview, Batch]:
     """The batch's bytes as sent, and what they say. Raises Refused."""
     try:
         raw = batch_bytes(request)
-        batch = Batch.FromString(raw)
+        batch = WriteBatchRequest.FromString(request).batch
     except (ValueError, DecodeError) as error:
         raise invalid(f"this is no WriteBatchRequest: {error}") from error
     if not raw:
