@@ -14,7 +14,7 @@ from naiad_consumers.alerter.engine import Notice
 from naiad_consumers.alerter.marks import Marks
 from naiad_consumers.alerter.outbox import Outbox
 from naiad_consumers.alerter.sinks import open_sinks
-from naiad_store import Store
+from naiad_store import Store, StoreError
 from naiad_store.selects import alerts as selects
 
 log = logging.getLogger(__name__)
@@ -75,5 +75,10 @@ class Delivery:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             for outbox in self._outboxes:
                 await outbox.sink.close()
-        if kind is None:
+        try:
             await self._marks.flush()
+        except StoreError:
+            # On the way out with another error that one says more; the price is that some
+            # events are sent again.
+            if kind is None:
+                raise

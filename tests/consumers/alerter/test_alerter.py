@@ -19,7 +19,7 @@ from naiad_consumers.alerter import outbox as outbox_module
 from naiad_consumers.writer import Writer
 from naiad_eventlog import EventLog, StartFrom, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
-from naiad_store import Store
+from naiad_store import Store, StoreError
 
 NAN = float("nan")
 
@@ -155,6 +155,23 @@ async def test_it_commits_what_it_has_dealt_with(log: EventLog, store: Store) ->
     async with await log.subscribe(RECORDS.name, "naiad.alerter") as subscription:
         assert await subscription.poll(wait=0) == []
         assert sum((await subscription.lag()).values()) == 0
+
+
+async def test_nothing_is_committed_that_could_not_be_stored(
+    log: EventLog, store: Store, receiver: Receiver
+) -> None:
+    config = told_to(receiver)
+    task = asyncio.create_task(Alerter(log, store, config).run(asyncio.Event()))
+    await append(log, Pen(run_id="first").metrics({"a": [NAN]}))
+    await until(receiver, lambda r: r.taken, "the first")
+    store.command("RENAME TABLE alerts TO hidden")
+    await append(log, Pen(run_id="second").metrics({"a": [NAN]}))
+    with pytest.raises(StoreError, match="alerts"):
+        await asyncio.wait_for(task, 30)
+    store.command("RENAME TABLE hidden TO alerts")
+    async with running(Alerter(log, store, config)):
+        await until(receiver, lambda r: len(r.taken) == 2, "the second")
+    assert [body["run_id"] for body in receiver.taken] == ["first", "second"]
 
 
 async def test_a_webhook_that_was_down_gets_everything_later(

@@ -200,8 +200,27 @@ def test_a_resend_cut_differently_raises_nothing_again(bench: Callable[..., Benc
     b.start()
     again = Pen(writer_id=pen.writer_id)
     b.append(again.metrics({"loss": [1, NAN]}), again.metrics({"loss": [NAN, 2]}, first_step=2))
+    assert b.step(most=1) == []
     assert b.step() == []
     assert len(b.rows()) == 1
+
+
+def test_a_resend_of_what_came_before_resolves_nothing(bench: Callable[..., Bench]) -> None:
+    b, pen = bench(), Pen()
+    early = pen.metrics({"loss": [NAN, 2]})
+    b.append(early, pen.metrics({"loss": [NAN]}, first_step=2))
+    assert b.step()[-1] == "firing non-finite loss"
+    b.append(early)
+    assert b.step() == []
+
+
+def test_a_resend_does_not_count_twice(bench: Callable[..., Bench]) -> None:
+    b, pen = bench(thresholds=[threshold(value=5, for_points=3)]), Pen()
+    twice = pen.metrics({"loss": [9, 9]})
+    b.append(twice, twice)
+    assert b.step() == []
+    b.append(pen.metrics({"loss": [9]}))
+    assert b.step() == ["firing t loss"]
 
 
 def test_a_whole_log_read_again_raises_nothing_again(bench: Callable[..., Bench]) -> None:
