@@ -23,13 +23,14 @@ _BATCH_FIELD = 1
 _ENVELOPE_BATCH_TAG = bytes([15 << 3 | _BYTES])
 
 
-def batch_bytes(request: bytes) -> bytes:
+def batch_bytes(request: bytes) -> memoryview:
     """The bytes of `batch` in a serialised WriteBatchRequest; empty when it isn't set.
 
-    Raises ValueError when the request isn't well-formed. Fields that aren't known are
-    passed over.
+    A view of the request where possible: a batch is large, and many are under way. Fields
+    that aren't known are passed over. Raises ValueError when the request isn't well-formed.
     """
-    parts: list[bytes] = []
+    view = memoryview(request)
+    parts: list[memoryview] = []
     at, end = 0, len(request)
     while at < end:
         tag, at = _varint(request, at)
@@ -41,7 +42,7 @@ def batch_bytes(request: bytes) -> bytes:
             if size > end - at:
                 raise ValueError(f"field {field} is cut off")
             if field == _BATCH_FIELD:
-                parts.append(request[at : at + size])
+                parts.append(view[at : at + size])
             at += size
         elif field == _BATCH_FIELD:
             raise ValueError("field 1 is not a message")
@@ -54,11 +55,11 @@ def batch_bytes(request: bytes) -> bytes:
         else:
             raise ValueError(f"field {field} has the unknown wire type {wire_type}")
     # Protobuf merges a message that comes twice, which is what parsing both in a row does.
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
 
 def seal(
-    batch: bytes, *, received_at: int, principal: str, rejections: Sequence[Rejection]
+    batch: bytes | memoryview, *, received_at: int, principal: str, rejections: Sequence[Rejection]
 ) -> bytes:
     """A serialised Envelope around the serialised `batch`; `received_at` in milliseconds."""
     head = Envelope(

@@ -8,11 +8,14 @@ import logging
 import uuid
 from collections.abc import Callable
 
+from google.protobuf.message import DecodeError
+
 from naiad_eventlog import EventLog, EventLogError, Position, Record, StartFrom, Subscription
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
+_REACH_SECONDS = 10.0
 
 
 class Fold:
@@ -47,11 +50,17 @@ class Fold:
         self._task = asyncio.create_task(self._follow(subscription), name=f"fold of {self._topic}")
 
     async def reach(self, position: Position) -> None:
-        """Returns when the record at `position`, or one after it, was applied."""
-        async with self._advanced:
-            await self._advanced.wait_for(
-                lambda: self._next.get(position.partition, 0) > position.offset
-            )
+        """Returns when the record at `position`, or one after it, was applied.
+
+        Raises EventLogError when the log doesn't come up with it.
+        """
+        try:
+            async with asyncio.timeout(_REACH_SECONDS), self._advanced:
+                await self._advanced.wait_for(
+                    lambda: self._next.get(position.partition, 0) > position.offset
+                )
+        except TimeoutError as error:
+            raise EventLogError(f"{position} could not be read back in time") from error
 
     async def stop(self) -> None:
         if self._task:
@@ -72,8 +81,11 @@ class Fold:
             except EventLogError as error:
                 # What was applied stays; what follows comes when the log is there again.
                 log.warning("%s can't be read now: %s", self._topic, error)
-                subscription = None
-                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception:
+                # A fault of ours must not leave every later answer out of date.
+                log.exception("%s can't be read; trying again", self._topic)
+            subscription = None
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _take(self, records: list[Record]) -> None:
         if not records:
@@ -84,8 +96,8 @@ class Fold:
                 continue
             try:
                 self._apply(record)
-            except ValueError as error:
-                # DecodeError is one. Nothing of a user's data is in these topics.
+            except DecodeError as error:
+                # Nothing of a user's data is in these topics, so the rest is what counts.
                 log.error("The record at %s can't be read: %s", record.position, error)
             self._next[record.partition] = record.offset + 1
         async with self._advanced:

@@ -32,6 +32,7 @@ from naiad_proto.v1.ingest_pb2 import (
     ProgressResponse,
     UploadFileRequest,
     UploadFileResponse,
+    WriteBatchRequest,
     WriteBatchResponse,
 )
 from naiad_proto.v1.records_pb2 import Batch
@@ -60,8 +61,12 @@ class IngestService:
 
     async def start(self) -> None:
         """Reads from the log what is known of writers. Raises EventLogError."""
-        await self._epochs.start()
-        await self._progress.start()
+        try:
+            await self._epochs.start()
+            await self._progress.start()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Ends what runs in the background; for after the last call."""
@@ -103,13 +108,16 @@ class IngestService:
                 rejections = await asyncio.to_thread(check_batch, batch)
             else:
                 rejections = check_batch(batch)
+            key = run_key(batch.project, batch.run_id)
             # Before the batch, or a crash in between would leave an epoch unknown.
             await self._epochs.record(batch.project, batch.run_id, batch.writer_id, batch.epoch)
+            # The log may take a while, and its columns are large.
+            del batch
             # Also a heartbeat, and a batch of which nothing was taken: it tells that the
             # writer lives, and accounts for the records that it carries.
             position = await self._log.append(
                 RECORDS.name,
-                run_key(batch.project, batch.run_id),
+                key,
                 seal(
                     raw,
                     received_at=_now(),
@@ -169,11 +177,11 @@ def _answering(
     return answer
 
 
-def _parse(request: bytes) -> tuple[bytes, Batch]:
+def _parse(request: bytes) -> tuple[memoryview, Batch]:
     """The batch's bytes as sent, and what they say. Raises Refused."""
     try:
         raw = batch_bytes(request)
-        batch = Batch.FromString(raw)
+        batch = WriteBatchRequest.FromString(request).batch
     except (ValueError, DecodeError) as error:
         raise invalid(f"this is no WriteBatchRequest: {error}") from error
     if not raw:

@@ -8,13 +8,27 @@ Promised:
   version stays, so inserting anything again, in any order, changes nothing.
 - Migrations are numbered, append-only and can be run again; a store made by a newer
   release is refused rather than misread.
-- Thread-safe: each thread gets a client of its own.
+- Any thread may call; settings of a question hold for that question alone.
 
 chDB opens a folder in one process, once; a second process is told so (StoreBusy).
 """
 
-from naiad_store.errors import StoreBusy, StoreError, StoreTooNew
+from naiad_store.errors import (
+    RowsRefused,
+    StoreBusy,
+    StoreError,
+    StoreTooNew,
+    StoreUnavailable,
+)
 from naiad_store.keys import run_key
 from naiad_store.store import Store
 
-__all__ = ["Store", "StoreBusy", "StoreError", "StoreTooNew", "run_key"]
+__all__ = [
+    "RowsRefused",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "run_key",
+]

@@ -1,23 +1,24 @@
-"""An open store: clients per thread, inserts, questions."""
+"""An open store: inserts and questions."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import threading
+import re
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
-import clickhouse_connect
 import pyarrow as pa
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from clickhouse_connect.driver.exceptions import Error as ServerError
 
-from naiad_store.errors import StoreBusy, StoreError
+from naiad_store import folder as folders
+from naiad_store.chdb_session import ChdbSession
+from naiad_store.clients import Clients, connect
+from naiad_store.errors import RowsRefused, StoreError, StoreUnavailable, one_line, store_error
 from naiad_store.migrating import migrate
 
 # A returned insert is on disk and readable: offsets are committed on the strength of it. (The
@@ -32,21 +33,21 @@ _INSERT_SETTINGS: Mapping[str, object] = {
     "max_insert_threads": 1,
 }
 
+_CODE = re.compile(r"\bCode:\s*(\d+)")
+
 
 class Store:
     """A store of one database. Make it with `Store.open`.
 
-    Every method may be called from any thread; the first call of a thread opens a client
-    for it, which lives until `close`.
+    Every method may be called from any thread, and calls of several run at once.
     """
 
     def __init__(self, url: str, database: str, folder: Path | None) -> None:
         self.url = url
         self.database = database
         self._folder = folder
-        self._local = threading.local()
-        self._clients: list[Client] = []
-        self._guard = threading.Lock()
+        self._clients = Clients(url, database)
+        self._sessions = weakref.WeakSet[ChdbSession]()
         self._closed = False
 
     @classmethod
@@ -56,22 +57,32 @@ class Store:
         The database is made if it is missing; `migrate` fills it. Raises StoreBusy when
         another process has the folder, StoreError when it can't be opened.
         """
-        scheme = urlsplit(url).scheme
-        if scheme not in {"chdb", "clickhouse", "clickhouses"}:
+        parts = urlsplit(url)
+        if parts.scheme not in {"chdb", "clickhouse", "clickhouses"}:
             raise StoreError(
-                f"store {url!r} has the unknown scheme {scheme!r}; use chdb:///absolute/folder"
-                " or clickhouse://host:port"
+                f"store {url!r} has the unknown scheme {parts.scheme!r}; use"
+                " chdb:///absolute/folder or clickhouse://host:port"
             )
-        folder = Path(urlsplit(url).path) if scheme == "chdb" else None
-        if folder:
-            _take_folder(folder)
+        folder = None
+        if parts.scheme == "chdb":
+            if parts.netloc or not parts.path.strip("/"):
+                raise StoreError(f"store {url!r} is not of the form chdb:///absolute/folder")
+            # chDB compares folders letter by letter.
+            folder = Path(parts.path).resolve()
+            url = f"chdb://{folder}"
+            folders.take(folder)
         store = cls(url, database, folder)
         try:
-            with store._connect(None) as client:
+            client = connect(url)
+            try:
                 client.command(f"CREATE DATABASE IF NOT EXISTS {_quoted(database)}")
+            finally:
+                client.close()
         except Exception as error:
             store.close()
-            raise StoreError(f"the store {url} can't be opened: {_one_line(error)}") from error
+            raise StoreError(
+                f"the store {_without_password(url)} can't be opened: {one_line(str(error))}"
+            ) from error
         return store
 
     def migrate(self) -> None:
@@ -80,11 +91,17 @@ class Store:
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Inserts `rows`, whose columns are named as the table's; returns when they are on
-        disk and readable. Raises StoreError, in which case some may be there."""
+        disk and readable.
+
+        Raises RowsRefused when the rows themselves are at fault, StoreUnavailable when
+        the same may work later, StoreError otherwise; some may be there in each case,
+        which is harmless, since rows commute.
+        """
         if rows.num_rows == 0:
             return
-        with _told(f"inserting {rows.num_rows} rows into {table}"):
-            self.client().insert_arrow(table, rows, settings=dict(_INSERT_SETTINGS))
+        what = f"inserting {rows.num_rows} rows into {table}"
+        with _told(what, inserting=True), self._clients.one() as client:
+            client.insert_arrow(table, rows, settings=dict(_INSERT_SETTINGS))
 
     def query(
         self,
@@ -92,14 +109,19 @@ class Store:
         parameters: Mapping[str, object] | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> pa.Table:
-        """The answer to a SELECT with `{name:Type}` parameters. Raises StoreError."""
+        """The answer to a SELECT with `{name:Type}` parameters, under `settings`, which
+        hold for this question alone. Raises StoreError."""
         with _told("a query"):
-            return self.client().query_arrow(
-                sql,
-                parameters=dict(parameters or {}),
-                settings=dict(settings or {}),
-                use_strings=True,
-            )
+            if self._folder is not None and settings:
+                with self._session(settings) as session:
+                    return session.query(sql, parameters or {})
+            with self._clients.one() as client:
+                return client.query_arrow(
+                    sql,
+                    parameters=dict(parameters or {}),
+                    settings=dict(settings or {}),
+                    use_strings=True,
+                )
 
     def stream(
         self,
@@ -107,48 +129,40 @@ class Store:
         parameters: Mapping[str, object] | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """The same in batches as they come, for answers that need not be in memory whole."""
+        """The same in batches as they come, for answers that need not be in memory whole:
+        at least one, which is empty when there are no rows. Other questions may be asked
+        meanwhile, and an iterator that is left alone ends its question."""
         with _told("a query"):
-            reader = self.client().query_arrow_stream(
-                sql,
-                parameters=dict(parameters or {}),
-                settings=dict(settings or {}),
-                use_strings=True,
-            )
-            with reader as batches:
-                for batch in batches:
-                    if isinstance(batch, pa.Table):
-                        yield from batch.to_batches()
-                    else:
+            if self._folder is not None:
+                with self._session(settings or {}) as session:
+                    yield from session.batches(sql, parameters or {})
+                return
+            with self._clients.one() as client:
+                source = client.raw_stream(
+                    sql, dict(parameters or {}), dict(settings or {}), fmt="ArrowStream"
+                )
+                with source, pa.ipc.open_stream(source) as reader:
+                    some = False
+                    for batch in reader:
+                        some = True
                         yield batch
+                    if not some:
+                        yield pa.RecordBatch.from_pylist([], schema=reader.schema)
 
     def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> object:
         """Runs a statement that is not a SELECT of rows. Raises StoreError."""
-        with _told("a statement"):
-            return self.client().command(sql, parameters=dict(parameters or {}))
-
-    def client(self) -> Client:
-        """This thread's client."""
-        if self._closed:
-            raise StoreError("the store is closed")
-        found: Client | None = getattr(self._local, "client", None)
-        if found is None:
-            found = self._connect(self.database)
-            self._local.client = found
-            with self._guard:
-                self._clients.append(found)
-        return found
+        with _told("a statement"), self._clients.one() as client:
+            return client.command(sql, parameters=dict(parameters or {}))
 
     def close(self) -> None:
-        """Closes every client and gives the folder free. Idempotent."""
+        """Waits a while for calls under way, ends streams and gives the folder free.
+        Idempotent."""
         self._closed = True
-        with self._guard:
-            for client in self._clients:
-                with contextlib.suppress(Exception):
-                    client.close()
-            self._clients.clear()
+        for session in list(self._sessions):
+            session.close()
+        self._clients.close()
         if self._folder is not None:
-            _give_folder(self._folder)
+            folders.give(self._folder)
             self._folder = None
 
     def __enter__(self) -> Self:
@@ -162,69 +176,41 @@ class Store:
     ) -> None:
         self.close()
 
-    def _connect(self, database: str | None) -> Client:
-        options: dict[str, Any] = {"database": database} if database else {}
-        return clickhouse_connect.get_client(dsn=self.url, **options)
-
-
-# A record lock belongs to the process and falls with the first descriptor that is closed,
-# so all stores of this process share one: folder -> descriptor, stores that use it.
-_folders: dict[Path, tuple[int, int]] = {}
-_folders_guard = threading.Lock()
-
-
-def _take_folder(folder: Path) -> None:
-    """Holds the folder for this process; raises StoreBusy naming the one that has it."""
-    with _folders_guard:
-        if folder in _folders:
-            descriptor, users = _folders[folder]
-            _folders[folder] = (descriptor, users + 1)
-        else:
-            _folders[folder] = (_lock_folder(folder), 1)
-
-
-def _give_folder(folder: Path) -> None:
-    with _folders_guard:
-        descriptor, users = _folders.pop(folder)
-        if users > 1:
-            _folders[folder] = (descriptor, users - 1)
-        else:
-            os.close(descriptor)
-
-
-def _lock_folder(folder: Path) -> int:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder.with_name(folder.name + ".lock")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"the store folder {folder} can't be used: {error.strerror}") from error
-    try:
-        # A record lock, which no child inherits: a dashboard that outlives a killed server
-        # for a moment must not keep the folder.
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(descriptor)
-        raise StoreBusy(
-            f"the store folder {folder} is open in process {pid}; chDB opens a folder in one"
-            " process only: stop that one, or read through its server (naiad.query, naiad sql)"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
+    @contextlib.contextmanager
+    def _session(self, settings: Mapping[str, object]) -> Iterator[ChdbSession]:
+        if self._closed:
+            raise StoreError("the store is closed")
+        session = ChdbSession(str(self._folder), self.database, settings)
+        self._sessions.add(session)
+        try:
+            yield session
+        finally:
+            session.close()
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def _told(what: str, *, inserting: bool = False) -> Iterator[None]:
+    """Turns errors of the engine into ours."""
     try:
         yield
+    except ServerError as error:
+        if error.code is None and isinstance(error, OperationalError):
+            # No answer of the server at all.
+            raise StoreUnavailable(f"{what} failed: {one_line(str(error))}") from error
+        raise store_error(what, str(error), error.code, inserting=inserting) from error
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        kind = RowsRefused if inserting else StoreError
+        raise kind(f"{what} failed: {one_line(str(error))}") from error
     except (ClickHouseError, pa.ArrowException, RuntimeError) as error:
-        raise StoreError(f"{what} failed: {_one_line(error)}") from error
+        message = str(error).removeprefix("Streaming query failed: ")
+        code = _CODE.search(message)
+        raise store_error(
+            what, message, int(code[1]) if code else None, inserting=inserting
+        ) from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:2000]
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^@/]*@", "//…@", url)
 
 
 def _quoted(name: str) -> str:

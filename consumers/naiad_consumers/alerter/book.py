@@ -156,19 +156,26 @@ class Book:
         if len(self._closed) > _MAX_CLOSED:
             self._closed.popitem(last=False)
 
+    def is_full(self, rule: str, project: str, run_id: str, at: int) -> bool:
+        """Whether nothing more is raised of the run at `at` (milliseconds), so that there is
+        no use in looking closer."""
+        times = self._raised.get((rule, project, run_id))
+        if times is None:
+            return False
+        while times and at - times[0] >= _HOUR:
+            times.popleft()
+        return len(times) >= MAX_PER_RUN_AND_HOUR
+
     def _has_room(self, subject: Subject, at: int) -> bool:
         run = (subject.rule, subject.project, subject.run_id)
-        times = self._raised.setdefault(run, deque(maxlen=MAX_PER_RUN_AND_HOUR + 1))
+        if self.is_full(*run, at):
+            return False
+        times = self._raised.setdefault(run, deque())
         self._raised.move_to_end(run)
         if len(self._raised) > _MAX_CLOSED:
             self._raised.popitem(last=False)
-        while times and at - times[0] >= _HOUR:
-            times.popleft()
-        if len(times) < MAX_PER_RUN_AND_HOUR:
-            times.append(at)
-            return True
+        times.append(at)
         if len(times) == MAX_PER_RUN_AND_HOUR:
-            times.append(at)
             log.error(
                 "rule %s raised %d alerts for run %s of %s within an hour; for the rest of that"
                 " hour it raises no more of that run: look at the run itself",
@@ -177,4 +184,4 @@ class Book:
                 subject.run_id,
                 subject.project,
             )
-        return False
+        return True

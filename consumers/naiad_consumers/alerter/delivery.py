@@ -14,7 +14,7 @@ from naiad_consumers.alerter.engine import Notice
 from naiad_consumers.alerter.marks import Marks
 from naiad_consumers.alerter.outbox import Outbox
 from naiad_consumers.alerter.sinks import open_sinks
-from naiad_store import Store
+from naiad_store import Store, StoreError
 from naiad_store.selects import alerts as selects
 
 log = logging.getLogger(__name__)
@@ -68,12 +68,17 @@ class Delivery:
             if kind is None and not any(task.done() for task in self._tasks):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_GRACE):
-                        await asyncio.gather(*(outbox.idle() for outbox in self._outboxes))
+                        await asyncio.gather(*(o.idle() for o in self._outboxes if not o.down))
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             for outbox in self._outboxes:
                 await outbox.sink.close()
-        if kind is None:
+        try:
             await self._marks.flush()
+        except StoreError:
+            # On the way out with another error that one says more; the price is that some
+            # events are sent again.
+            if kind is None:
+                raise

@@ -87,7 +87,9 @@ class MetricRule(Rule):
     def _interesting(self, batch: Batch, book: Book) -> set[str]:
         """Paths of the batch where something may begin or end."""
         paths: set[str] = set()
-        for group in batch.groups:
+        run = (self.name, batch.project, batch.run_id)
+        full = book.is_full(*run, batch.origin.received_at)
+        for group in () if full else batch.groups:
             rows = group.paths.matching(self.name, self._selection.takes_path)
             if not len(rows):
                 continue
@@ -98,7 +100,7 @@ class MetricRule(Rule):
             hits = np.flatnonzero(met.any(axis=1))
             paths.update(group.paths.names[row] for row in rows[hits])
         begun: Iterable[str] = self._streaks.get((batch.project, batch.run_id), ())
-        opened = book.open_subjects(self.name, batch.project, batch.run_id)
+        opened = book.open_subjects(*run)
         for path in (*begun, *(subject.path for subject in opened)):
             if any(group.paths.row(path) is not None for group in batch.groups):
                 paths.add(path)

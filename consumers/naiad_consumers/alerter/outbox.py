@@ -57,6 +57,11 @@ class Outbox:
                 tasks.create_task(self._serve(lane))
             tasks.create_task(self._refill())
 
+    @property
+    def down(self) -> bool:
+        """Whether the last attempt found nobody who would take anything."""
+        return self._down
+
     async def idle(self) -> None:
         """Returns when there is nothing to send."""
         await self._idle.wait()

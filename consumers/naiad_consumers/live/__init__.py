@@ -2,7 +2,8 @@
 
 Enters: the batches of the records topic (as a consumer group of its own). Leaves: per run
 the latest value of each metric, and per writer when it was last heard and in what state;
-all of it with an expiry. `reading` has the functions that read it back.
+all of it with an expiry. Points that ingest rejected and previews are left out. `reading`
+has the functions that read it back.
 
 Promised: nothing depends on it. It is a copy for speed: when Redis is away the log is read
 on, and a Redis that comes back empty fills again from what runs log from then on.

@@ -12,6 +12,7 @@ Promised:
 """
 
 from naiad_consumers.writer.dead import TooManyDeadLetters
-from naiad_consumers.writer.writer import GROUP, ReaderTooOld, Writer
+from naiad_consumers.writer.parsing import ReaderTooOld
+from naiad_consumers.writer.writer import GROUP, Writer
 
 __all__ = ["GROUP", "ReaderTooOld", "TooManyDeadLetters", "Writer"]

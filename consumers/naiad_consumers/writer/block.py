@@ -1,4 +1,4 @@
-"""A block: some records of the log, decoded into the rows of all tables."""
+"""A block: records of the log that go into the store together."""
 
 from __future__ import annotations
 
@@ -6,383 +6,80 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from google.protobuf.message import DecodeError
 
-from naiad_consumers.writer import columns, writerbook
-from naiad_consumers.writer.intervals import covers, inside
-from naiad_consumers.writer.itemrows import NO_FILE, ItemRows, file_row, value_row
+from naiad_consumers.writer.batchrows import BatchRows
+from naiad_consumers.writer.itemrows import ItemRows
 from naiad_consumers.writer.names import Names
-from naiad_consumers.writer.pointrows import PointRows, SeriesRows
+from naiad_consumers.writer.parsing import Parsed
+from naiad_consumers.writer.pointrows import PointRows
 from naiad_consumers.writer.runbook import RunBook
+from naiad_consumers.writer.seriesrows import SeriesRows
 from naiad_consumers.writer.writerbook import WriterBook, WriterRow
-from naiad_eventlog import Record
-from naiad_proto.limits import shorten
-from naiad_proto.rejections import Rejected
-from naiad_proto.series import GroupArrays, StringArrays, group_arrays, string_arrays
-from naiad_proto.v1.log_pb2 import Envelope
-from naiad_proto.v1.records_pb2 import Batch, Item, SeriesGroup, StringSeries, Warning
-from naiad_proto.versions import version, writer_hash
-
-# Envelopes of this version and below are understood in full.
-READER_VERSION = 1
-
-_ALL_BITS = (1 << 128) - 1
-
-
-class ReaderTooOld(Exception):
-    """A record needs a newer release. Skipping it would lose it, so the reader stops."""
-
-
-@dataclass(frozen=True, slots=True)
-class Poison:
-    """A record that can't be read, and why."""
-
-    record: Record
-    reason: str
+from naiad_proto.v1.records_pb2 import Warning
 
 
 @dataclass
 class Block:
-    """Decoded records; `tables` gives the rows in the order of their insertion."""
+    """Rows of some records; `tables` gives them in the order of their insertion.
+
+    The books are only read until `settle`, but for what `runs` has met, so that a block
+    that failed leaves no trace and can be made again.
+    """
 
     runs: RunBook
     writers: WriterBook
-    poison: list[Poison] = field(default_factory=list)
+    projects: Names
+    paths: Names
+    # What was looked at and can't be stored, and why.
+    refused: list[tuple[Parsed, str]] = field(default_factory=list)
     changed: dict[tuple[int, str], WriterRow] = field(default_factory=dict)
     warnings: dict[str, list[Warning]] = field(default_factory=lambda: defaultdict(list))
+    # Runs that this block gives their first row: key -> (project, run id).
     met: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        projects, paths = Names(), Names()
-        self._points = PointRows(projects, paths)
-        self._series = SeriesRows(projects, paths)
-        self._items = ItemRows()
+        self.points = PointRows(self.projects, self.paths)
+        # Not among `tables`: the rows of `series` and `writers` may wait for more of theirs.
+        self.series = SeriesRows(self.projects, self.paths)
+        self.items = ItemRows()
 
-    @classmethod
-    def decode(cls, records: Iterable[Record], runs: RunBook, writers: WriterBook) -> Block:
-        """Raises ReaderTooOld; a record that can't be read for another reason is poison."""
-        block = cls(runs, writers)
-        parsed: list[tuple[Record, Envelope, Batch, int]] = []
-        for record in records:
+    def add(self, records: Iterable[Parsed]) -> None:
+        """Raises StoreError when the store can't be asked about runs and writers."""
+        records = list(records)
+        self.runs.load((one.batch.project, one.batch.run_id) for one in records)
+        keyed: list[tuple[Parsed, int]] = []
+        for one in records:
             try:
-                envelope = Envelope.FromString(record.value)
-                if envelope.min_reader_version > READER_VERSION:
-                    raise ReaderTooOld(
-                        f"the record at {record.position} was written for readers of version"
-                        f" {envelope.min_reader_version}; this one has {READER_VERSION}: upgrade"
-                    )
-                batch = Batch.FromString(envelope.batch)
-                if not (batch.project and batch.run_id and batch.writer_id):
-                    raise ValueError("the batch lacks a project, a run id or a writer id")
-                parsed.append((record, envelope, batch, runs.key(batch.project, batch.run_id)))
-            except (DecodeError, ValueError) as error:
-                block.poison.append(Poison(record, str(error)))
-        writers.load((b.project, b.run_id, run, b.writer_id) for _, _, b, run in parsed)
-        for record, envelope, batch, run in parsed:
-            try:
-                Batches(block, envelope, batch, run).add()
+                keyed.append((one, self.runs.key(one.batch.project, one.batch.run_id)))
             except ValueError as error:
-                block.poison.append(Poison(record, str(error)))
-        return block
-
-    @property
-    def rows(self) -> int:
-        return self._points.count + self._series.count + self._items.count
+                self.refused.append((one, str(error)))
+        self.writers.load(
+            (one.batch.project, one.batch.run_id, run, one.batch.writer_id) for one, run in keyed
+        )
+        for one, run in keyed:
+            try:
+                BatchRows(self, one, run).add()
+            except ValueError as error:
+                self.refused.append((one, str(error)))
 
     def writer(self, run: int, writer_id: str) -> WriterRow:
         return self.changed.get((run, writer_id)) or self.writers.get(run, writer_id)
 
     def tables(self) -> list[tuple[str, pa.Table]]:
-        """Runs first, so that no reader finds rows of an unnamed run; writers last, because
-        they say what is stored."""
-        found = self._items.tables()
-        if self._points.count:
-            found["points"] = self._points.table()
-        if self._series.count:
-            found["series"] = self._series.table()
+        """Runs first, so that no reader finds rows of an unnamed run."""
+        found = self.items.tables()
+        if self.points.count:
+            found["points"] = self.points.table()
         order = ["runs", *sorted(found.keys() - {"runs"})]
-        tables = [(name, found[name]) for name in order if name in found]
-        if self.changed:
-            tables.append(("writers", writerbook.table(self.changed.values())))
-        return tables
+        return [(name, found[name]) for name in order if name in found]
 
     def settle(self) -> None:
-        """All of it is stored now."""
+        """All of `tables` is stored."""
         self.runs.settle((key, *names) for key, names in self.met.items())
-        self.runs.forget_kinds()
         self.writers.settle(self.changed.values(), self.warnings)
 
-
-class Batches:
-    """Adds one batch to a block. Raises ValueError for one that can't be read; rows that it
-    had added by then stay, which is harmless: its dead letter, replayed, gives them again."""
-
-    def __init__(self, block: Block, envelope: Envelope, batch: Batch, run: int) -> None:
-        self.block = block
-        self.envelope = envelope
-        self.batch = batch
-        self.run = run
-        self.hash = writer_hash(batch.writer_id)
-        self.rejected = Rejected.of(envelope.rejections)
-        self.row = block.writer(run, batch.writer_id).seen(envelope.received_at, batch.epoch)
-        self.points = 0
-
-    def add(self) -> None:
-        batch = self.batch
-        groups = [
-            (index, group, group_arrays(group))
-            for index, group in enumerate(batch.groups)
-            if not self.rejected.whole_group(index)
-        ]
-        strings = [
-            (index, series, string_arrays(series))
-            for index, series in enumerate(batch.string_series)
-            if not self.rejected.whole_string_series(index)
-        ]
-        for index, group, arrays in groups:
-            self._add_group(index, group, arrays)
-        for index, series, columns_ in strings:
-            self._add_strings(index, series, columns_)
-        created = False
-        for index, item in enumerate(batch.items):
-            if not self.rejected.item(index):
-                self._add_item(item)
-                created = created or item.WhichOneof("kind") == "create_run"
-        if created:
-            self.block.met[self.run] = (batch.project, batch.run_id)
-        elif self.run not in self.block.met and not self.block.runs.is_known(self.run):
-            self._add_placeholder()
-        self._count()
-        self.block.changed[self.run, batch.writer_id] = self.row
-
-    def _add_group(self, index: int, group: SeriesGroup, arrays: GroupArrays) -> None:
-        batch = self.batch
-        m, n = arrays.values.shape
-        if not n or not m:
-            return
-        left_out = self.rejected.group_mask(index, m, n)
-        paths = list(group.paths)
-        self.block._points.add_group(
-            batch.project, self.run, paths, arrays.steps, arrays.timestamps, arrays.values,
-            arrays.completions, arrays.records, self.hash, batch.epoch, group.preview, left_out,
-        )  # fmt: skip
-        if left_out is None:
-            self._add_last_of_group(group, arrays, slice(None), np.arange(n, dtype=np.intp))
-            kept = paths
-        else:
-            kept = []
-            # Rejections are rare; paths with the same rows left out could share, but needn't.
-            for number, path in enumerate(paths):
-                rows = np.flatnonzero(~left_out[number])
-                if len(rows):
-                    kept.append(path)
-                    self._add_last_of_group(group, arrays, slice(number, number + 1), rows)
-        self._meet("float_series", kept, group.first_record)
-        new = ~inside(self.row.stored, arrays.records)
-        if left_out is None:
-            self.points += m * int(np.count_nonzero(new))
-        else:
-            self.points += int(np.count_nonzero(~left_out & new))
-
-    def _add_last_of_group(
-        self, group: SeriesGroup, arrays: GroupArrays, paths: slice, rows: npt.NDArray[np.intp]
-    ) -> None:
-        at = rows[_last_of(arrays.steps[rows], arrays.records[rows])]
-        self.block._series.add_last(
-            self.batch.project, self.run, "float_series", group.paths[paths],
-            int(arrays.steps[at]), int(arrays.timestamps[at]), int(arrays.records[at]),
-            self.hash, self.batch.epoch, preview=group.preview, numbers=arrays.values[paths, at],
-        )  # fmt: skip
-
-    def _add_strings(self, index: int, series: StringSeries, arrays: StringArrays) -> None:
-        left_out = self.rejected.string_rows(index, len(series.values))
-        rows = np.arange(len(series.values))
-        if left_out is not None:
-            rows = np.flatnonzero(~left_out)
-        if not len(rows):
-            return
-        for at in rows.tolist():
-            self.block._items.add(
-                "string_points",
-                project=self.batch.project,
-                path=series.path,
-                run=self.run,
-                step=int(arrays.steps[at]),
-                ts=int(arrays.timestamps[at]),
-                value=series.values[at],
-                version=self._version(int(arrays.records[at])),
-            )
-        self._meet("string_series", [series.path], series.first_record)
-        at = int(rows[_last_of(arrays.steps[rows], arrays.records[rows])])
-        self._add_last(
-            "string_series", series.path, int(arrays.steps[at]), int(arrays.timestamps[at]),
-            int(arrays.records[at]), series.values[at],
-        )  # fmt: skip
-        self.points += int(np.count_nonzero(~inside(self.row.stored, arrays.records[rows])))
-
-    def _add_item(self, item: Item) -> None:
-        batch, items, record = self.batch, self.block._items, item.record
-        stored = self._version(record)
-        match item.WhichOneof("kind"):
-            case "create_run":
-                create = item.create_run
-                number = version(batch.epoch, batch.writer_id, record)
-                items.add(
-                    "runs",
-                    **self._run_row(),
-                    created_at=create.created_at,
-                    version=stored,
-                    owner=self.envelope.principal,
-                    fork_run_id=create.fork_run_id,
-                    fork_step=create.fork_step,
-                    inherit_configs=int(create.inherit_configs),
-                    # The lowest version wins: what matters is when it was first.
-                    priority=columns.version_bytes(_ALL_BITS - number),
-                )
-            case "set_attribute":
-                change = item.set_attribute
-                value = value_row(change.value)
-                if value is None:
-                    raise ValueError(
-                        f"attribute {shorten(change.path)!r} has a value of an unknown kind"
-                    )
-                items.add(
-                    "attributes",
-                    project=batch.project,
-                    path=change.path,
-                    run=self.run,
-                    ts=item.timestamp,
-                    version=stored,
-                    **value,
-                )
-                self._meet(str(value["type"]), [change.path], record)
-            case "update_string_set":
-                update = item.update_string_set
-                elements = dict.fromkeys(update.remove, 0) | dict.fromkeys(update.add, 1)
-                for element, present in elements.items():
-                    items.add(
-                        "string_sets",
-                        project=batch.project,
-                        path=update.path,
-                        run=self.run,
-                        element=element,
-                        present=present,
-                        ts=item.timestamp,
-                        version=stored,
-                    )
-                self._meet("string_set", [update.path], record)
-            case "histogram_point":
-                point = item.histogram_point
-                counts = point.histogram.WhichOneof("bins") == "counts"
-                bins = point.histogram.counts if counts else point.histogram.densities
-                items.add(
-                    "histogram_points",
-                    project=batch.project,
-                    path=point.path,
-                    run=self.run,
-                    step=point.step,
-                    ts=item.timestamp,
-                    kind="COUNTING" if counts else "DENSITY",
-                    edges=list(point.histogram.edges),
-                    bins=list(bins.values),
-                    version=stored,
-                )
-                self._meet("histogram_series", [point.path], record)
-                self._add_last("histogram_series", point.path, point.step, item.timestamp, record)
-                self.points += not inside(self.row.stored, np.array([record], np.uint64))[0]
-            case "file_point":
-                file = item.file_point
-                items.add(
-                    "file_points",
-                    project=batch.project,
-                    path=file.path,
-                    run=self.run,
-                    step=file.step,
-                    ts=item.timestamp,
-                    file=file_row(file.file) if file.HasField("file") else NO_FILE,
-                    version=stored,
-                )
-                self._meet("file_series", [file.path], record)
-                self._add_last(
-                    "file_series", file.path, file.step, item.timestamp, record, file.file.name
-                )
-                self.points += not inside(self.row.stored, np.array([record], np.uint64))[0]
-            case "writer_status":
-                self.row = self.row.with_status(
-                    item.writer_status,
-                    item.timestamp,
-                    version(batch.epoch, batch.writer_id, record),
-                )
-            case _:
-                # Ingest rejects these; one that is in the log all the same must not vanish.
-                raise ValueError(f"record {record} is of an unknown kind")
-
-    def _add_placeholder(self) -> None:
-        """A row for a run whose creation has not come yet; any creation beats it."""
-        self.block._items.add(
-            "runs",
-            **self._run_row(),
-            created_at=self.envelope.received_at,
-            version=bytes(16),
-            owner=self.envelope.principal,
-            fork_run_id="",
-            fork_step=0,
-            inherit_configs=0,
-            priority=bytes(16),
-        )
-        self.block.met[self.run] = (self.batch.project, self.batch.run_id)
-
-    def _run_row(self) -> dict[str, object]:
-        return {
-            "project": self.batch.project,
-            "run_id": self.batch.run_id,
-            "incarnation": 0,
-            "run": self.run,
-        }
-
-    def _add_last(
-        self, kind: str, path: str, step: int, timestamp: int, record: int, text: str = ""
-    ) -> None:
-        self.block._series.add_last(
-            self.batch.project, self.run, kind, [path], step, timestamp, record, self.hash,
-            self.batch.epoch, text=text,
-        )  # fmt: skip
-
-    def _meet(self, kind: str, paths: Iterable[str], record: int) -> None:
-        """Warns where a path of this run gets a second type."""
-        known = self.block.runs.kinds(self.batch.project, self.run)
-        for path in paths:
-            kinds = known[path]
-            if kind in kinds:
-                continue
-            if kinds:
-                self.block.warnings[self.batch.writer_id].append(
-                    Warning(
-                        path=path,
-                        record=record,
-                        message=(
-                            f"{shorten(path)!r} has the types {', '.join(sorted(kinds))} and"
-                            f" {kind} in this run; all are kept, and a reader has to say which"
-                        ),
-                    )
-                )
-            kinds.add(kind)
-
-    def _version(self, record: int) -> bytes:
-        return columns.version_bytes(version(self.batch.epoch, self.batch.writer_id, record))
-
-    def _count(self) -> None:
-        if not self.batch.HasField("records"):
-            return
-        first, last = self.batch.records.first, self.batch.records.last
-        rejected = 0 if covers(self.row.stored, first, last) else len(self.envelope.rejections)
-        self.row = self.row.with_records(first, last, self.points, rejected)
-
-
-def _last_of(steps: npt.NDArray[np.int64], records: npt.NDArray[np.uint64]) -> int:
-    """Where the point stands that is last: of the highest step the newest record."""
-    highest = np.flatnonzero(steps == steps.max())
-    return int(highest[np.argmax(records[highest])])
+    def forget(self) -> None:
+        """It isn't: what was met on the way is asked of the store again."""
+        for run, _ in self.changed:
+            self.runs.forget(run)

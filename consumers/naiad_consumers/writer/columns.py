@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,8 +53,3 @@ def ranks(
 
 def version_bytes(version: int) -> bytes:
     return version.to_bytes(16, "little")
-
-
-def dictionary(codes: npt.NDArray[np.int32], words: Sequence[str]) -> pa.Array:
-    """Strings by their number in `words`, as LowCardinality wants them."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(words, pa.string()))

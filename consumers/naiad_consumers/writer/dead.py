@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from naiad_consumers.writer.block import Poison
+from naiad_consumers.writer.parsing import Poison
 from naiad_eventlog import EventLog
 from naiad_eventlog.topics import DEAD
 from naiad_proto.v1.log_pb2 import DeadLetter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from naiad_consumers.writer import columns
@@ -72,8 +73,6 @@ class ItemRows:
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     if kind == columns.STEP:
         # Micro-steps, which are the decimal's own integer.
-        import numpy as np
-
         return columns.steps(np.array(values, np.int64))
     return pa.array(values, kind)
 

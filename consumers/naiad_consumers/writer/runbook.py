@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
+from naiad_consumers.writer.names import NameGroup
 from naiad_proto.limits import shorten
+from naiad_proto.v1.records_pb2 import Warning
 from naiad_store import Store, run_key
+from naiad_store.lookups import names_of_runs, types_of_run
+
+# A bit for each, so that what a path has is one small number.
+TYPES = (
+    "int",
+    "float",
+    "string",
+    "bool",
+    "datetime",
+    "string_set",
+    "file",
+    "float_series",
+    "string_series",
+    "histogram_series",
+    "file_series",
+)
+_BITS = {name: 1 << place for place, name in enumerate(TYPES)}
 
 
 class RunKeyTaken(ValueError):
@@ -20,17 +38,21 @@ class RunBook:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._names: dict[int, tuple[str, str]] = {}
-        self._kinds: dict[int, dict[str, set[str]]] = {}
+        # Run -> path -> bits of its types.
+        self._types: dict[int, dict[str, int]] = {}
+        # Run -> groups of paths, as (serial, type), that have been looked at.
+        self._met: dict[int, set[tuple[int, str]]] = {}
+
+    def load(self, runs: Iterable[tuple[str, str]]) -> None:
+        """Asks the store for those (project, run id) that aren't known yet."""
+        unknown = {run_key(*names) for names in runs} - self._names.keys()
+        if unknown:
+            self._names |= names_of_runs(self._store, unknown)
 
     def key(self, project: str, run_id: str) -> int:
-        """Raises RunKeyTaken."""
+        """Raises RunKeyTaken. The run has been asked for in `load`."""
         key = run_key(project, run_id)
         known = self._names.get(key)
-        if known is None:
-            rows = self._store.query(
-                "SELECT project, run_id FROM runs WHERE run = {run:UInt64} LIMIT 1", {"run": key}
-            ).to_pylist()
-            known = (rows[0]["project"], rows[0]["run_id"]) if rows else None
         if known is not None and known != (project, run_id):
             raise RunKeyTaken(
                 f"run {shorten(run_id)!r} of project {project!r} has the same key as run"
@@ -40,39 +62,58 @@ class RunBook:
 
     def is_known(self, key: int) -> bool:
         """Does the store have a row for the run?"""
-        if key in self._names:
-            return True
-        rows = self._store.query(
-            "SELECT project, run_id FROM runs WHERE run = {run:UInt64} LIMIT 1", {"run": key}
-        ).to_pylist()
-        if rows:
-            self._names[key] = (rows[0]["project"], rows[0]["run_id"])
-        return bool(rows)
+        return key in self._names
 
-    def settle(self, runs: Iterable[tuple[int, str, str]]) -> None:
-        """These are in the store now."""
+    def settle(self, runs: Iterable[tuple[int, str, str]], most_paths: int = 1_000_000) -> None:
+        """These are in the store now; a good time to forget what was not used of late."""
         for key, project, run_id in runs:
             self._names[key] = (project, run_id)
+        while sum(map(len, self._types.values())) > most_paths and len(self._types) > 1:
+            self.forget(next(iter(self._types)))
 
-    def kinds(self, project: str, run: int) -> dict[str, set[str]]:
-        """Types by path, of one run; add to it what comes."""
-        found = self._kinds.get(run)
-        if found is None:
-            found = self._kinds[run] = defaultdict(set)
-            rows = self._store.query(
-                "SELECT DISTINCT path, type FROM (SELECT path, type FROM series"
-                " WHERE project = {project:String} AND run = {run:UInt64} UNION ALL"
-                " SELECT path, type FROM attributes"
-                " WHERE project = {project:String} AND run = {run:UInt64} UNION ALL"
-                " SELECT path, 'string_set' FROM string_sets"
-                " WHERE project = {project:String} AND run = {run:UInt64})",
-                {"project": project, "run": run},
-            )
-            for row in rows.to_pylist():
-                found[row["path"]].add(row["type"])
-        return found
+    def forget(self, run: int) -> None:
+        """What its paths are is asked of the store again: it isn't what was thought."""
+        self._types.pop(run, None)
+        self._met.pop(run, None)
 
-    def forget_kinds(self, most: int = 1_000_000) -> None:
-        """Keeps the memory bounded; what is forgotten is loaded again when it comes."""
-        while sum(map(len, self._kinds.values())) > most and len(self._kinds) > 1:
-            self._kinds.pop(next(iter(self._kinds)))
+    def meet(
+        self,
+        project: str,
+        run: int,
+        kind: str,
+        paths: Iterable[str],
+        record: int,
+        group: NameGroup | None = None,
+    ) -> list[Warning]:
+        """A warning for each of `paths` that has another type in this run already, said
+        when the type is new. `group` says that these are all the paths of it."""
+        met = self._met.setdefault(run, set())
+        if group is not None and (group.serial, kind) in met:
+            return []
+        types = self._types.get(run)
+        if types is None:
+            types = self._types[run] = {}
+            for path, name in types_of_run(self._store, project, run):
+                types[path] = types.get(path, 0) | _BITS[name]
+        warnings = []
+        bit = _BITS[kind]
+        for path in paths:
+            before = types.get(path, 0)
+            if before & bit:
+                continue
+            if before:
+                others = [name for name in TYPES if before & _BITS[name]]
+                warnings.append(
+                    Warning(
+                        path=path,
+                        record=record,
+                        message=(
+                            f"{shorten(path)!r} has the types {', '.join(others)} and {kind} in"
+                            " this run; all are kept, and a reader has to say which"
+                        ),
+                    )
+                )
+            types[path] = before | bit
+        if group is not None:
+            met.add((group.serial, kind))
+        return warnings

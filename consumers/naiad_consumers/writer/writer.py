@@ -1,21 +1,25 @@
-"""The loop: poll, decode, insert, commit, publish."""
+"""The loop: poll, decode, insert; then, for several blocks at once, say so and commit."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from naiad_consumers.writer.block import Block, Poison, ReaderTooOld
+from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.dead import DeadLetters
+from naiad_consumers.writer.parsing import Parcel, Parsed, Poison, ReaderTooOld
+from naiad_consumers.writer.pending import Pending
 from naiad_consumers.writer.runbook import RunBook
-from naiad_consumers.writer.writerbook import WriterBook, progress_of
-from naiad_eventlog import EventLog, Record, StartFrom, Subscription, TopicPartition
+from naiad_consumers.writer.writerbook import WriterBook
+from naiad_eventlog import EventLog, StartFrom, Subscription
 from naiad_eventlog.topics import PROGRESS, RECORDS
+from naiad_proto.v1 import records_pb2
 from naiad_proto.v1.log_pb2 import WriterProgress
-from naiad_store import Store, StoreError
-
-__all__ = ["GROUP", "ReaderTooOld", "Writer"]
+from naiad_store import RowsRefused, Store, StoreUnavailable, run_key
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +28,22 @@ GROUP = "naiad.writer"
 # A block is closed at about this many rows: larger ones gain little (2.4 M rows/s at
 # 100,000, 3.0 M at 250,000 in the design's measurements).
 BLOCK_ROWS = 250_000
-# A point is at least this large in the log; what a block holds is only known when decoded.
-_BYTES_A_ROW = 9
-# ... or after this long, so that a slow run is readable soon. Under load inserts take
-# longer than that, and waiting for more makes them fewer.
+# ... or this long after its first record, in seconds, so that a slow run is readable soon;
+# the longer time while the block before it is still going in.
 SHORTEST_WAIT = 0.1
 LONGEST_WAIT = 0.5
-_TRIES = 3
+# Rows of `series` and `writers`, progress and offsets wait this long for more, in seconds,
+# while the log gives more ...
+LONGEST_SILENCE = 1.0
+# ... or, once it is drained, when they are more than this and a tenth of the other rows.
+FEW_SERIES = 1000
+# How often to look whether a block is in, in seconds.
+_LOOK = 0.02
+# A chunk of a block, in bytes.
+_POLL_BYTES = 2 * 1024 * 1024
+_LONGEST_PAUSE = 5.0
+
+T = TypeVar("T")
 
 
 class Writer:
@@ -43,90 +56,171 @@ class Writer:
         self._runs = RunBook(store)
         self._writers = WriterBook(store)
         self._dead = DeadLetters(log, GROUP)
+        self._pending = Pending(store, self._writers)
+        self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stores until `stop`, then what it has polled, commits and returns.
 
-        Raises ReaderTooOld, TooManyDeadLetters, and StoreError when the store can't take
-        rows whatever they are; nothing is committed for what was not stored.
+        While the store is unavailable it waits and tries again. Raises ReaderTooOld and
+        TooManyDeadLetters, StoreError when the store is broken, StoreUnavailable when it
+        is still away at `stop`; nothing is committed for what was not stored.
         """
+        self._stop = stop
         await self._load_progress()
-        wait = SHORTEST_WAIT
         async with await self._log.subscribe(RECORDS.name, GROUP) as subscription:
-            while not stop.is_set():
-                records = await self._gather(subscription, wait, stop)
-                if records:
-                    began = time.monotonic()
-                    await self._store_all(records)
-                    await _commit(subscription, records)
-                    took = time.monotonic() - began
-                    wait = min(max(SHORTEST_WAIT, took), LONGEST_WAIT)
+            storing: asyncio.Task[None] | None = None
+            try:
+                ending: ReaderTooOld | None = None
+                said = time.monotonic()
+                while True:
+                    parcel = Parcel()
+                    # The next block is gathered while the last one goes in.
+                    if not ending:
+                        ending = await self._gather(subscription, parcel, storing)
+                    if storing:
+                        await storing
+                        storing = None
+                    if parcel.records:
+                        storing = asyncio.create_task(self._store_parcel(parcel))
+                    over = stop.is_set() or ending is not None
+                    waited = time.monotonic() - said >= LONGEST_SILENCE
+                    if over or waited or self._may_say(drained=not parcel.records):
+                        if storing and (over or waited):
+                            await storing
+                            storing = None
+                        if not storing and self._pending.offsets:
+                            await self._say(subscription)
+                            said = time.monotonic()
+                    if over and not storing:
+                        break
+                if ending:
+                    raise ending
+            finally:
+                if storing:
+                    storing.cancel()
+                    with contextlib.suppress(asyncio.CancelledError, Exception):
+                        await storing
+
+    def _may_say(self, *, drained: bool) -> bool:
+        return drained and self._pending.series <= max(FEW_SERIES, self._pending.rows // 10)
 
     async def _gather(
-        self, subscription: Subscription, wait: float, stop: asyncio.Event
-    ) -> list[Record]:
-        """A block's worth of records, or what came within `wait` of the first."""
-        most = self._block_rows * _BYTES_A_ROW
-        records = await subscription.poll(max_bytes=most, wait=0.1)
-        size = sum(len(record.value) for record in records)
-        deadline = time.monotonic() + wait
-        while records and size < most and not stop.is_set():
-            left = deadline - time.monotonic()
-            if left <= 0:
+        self, subscription: Subscription, parcel: Parcel, storing: asyncio.Task[None] | None
+    ) -> ReaderTooOld | None:
+        """Fills the parcel with a block's worth, or with what comes within a while of the
+        first record and until the last block is in; returns the reason to stop when it met
+        one."""
+        first: float | None = None
+        while not self._stop.is_set() and parcel.rows < self._block_rows:
+            idle = storing is None or storing.done()
+            age = 0.0 if first is None else time.monotonic() - first
+            if age >= (SHORTEST_WAIT if idle else LONGEST_WAIT):
                 break
-            more = await subscription.poll(max_bytes=most - size, wait=left)
-            records += more
-            size += sum(len(record.value) for record in more)
-        return records
+            if first is None and storing and idle:
+                # What it stored can be said.
+                break
+            wait = SHORTEST_WAIT - age if idle else _LOOK
+            records = await subscription.poll(max_bytes=_POLL_BYTES, wait=max(wait, 0.001))
+            if records:
+                first = first or time.monotonic()
+                try:
+                    await asyncio.to_thread(parcel.add, records)
+                except ReaderTooOld as error:
+                    return error
+            elif first is None and storing is None:
+                break
+        return None
 
-    async def _store_all(self, records: list[Record]) -> None:
-        """Stores the records, publishes progress, puts aside what can't be stored."""
+    async def _store_parcel(self, parcel: Parcel) -> None:
+        await self._dead.put(parcel.poison)
+        await self._store_records(parcel.parsed)
+        self._pending.cover(parcel.records)
+
+    async def _store_records(self, records: Sequence[Parsed]) -> None:
+        """Stores the records; puts aside what the store refuses."""
+        if not records:
+            return
         try:
-            block = await self._try(records)
-        except StoreError as error:
+            block = await self._patiently(lambda: self._insert(records))
+        except RowsRefused as error:
             if len(records) == 1:
-                # The store works, but not with this one.
-                await asyncio.to_thread(self._store.query, "SELECT 1")
-                await self._dead.put([Poison(records[0], str(error))])
+                await self._put_aside([(records[0], str(error))])
                 return
-            # One of them it can't take: rows commute, so the others can be tried again.
+            # One of them it is. Rows commute, so the others can go in once more.
             log.warning("a block of %d records was refused: %s", len(records), error)
             half = len(records) // 2
-            await self._store_all(records[:half])
-            await self._store_all(records[half:])
+            await self._store_records(records[:half])
+            await self._store_records(records[half:])
             return
-        await self._dead.put(block.poison)
+        await self._put_aside(block.refused)
+
+    def _insert(self, records: Sequence[Parsed]) -> Block:
+        block = Block(self._runs, self._writers, self._pending.projects, self._pending.paths)
+        try:
+            block.add(records)
+            rows = 0
+            for table, part in block.tables():
+                self._store.insert(table, part)
+                rows += part.num_rows
+        except BaseException:
+            block.forget()
+            raise
         block.settle()
-        await self._publish(block)
-
-    async def _try(self, records: list[Record]) -> Block:
-        for attempt in range(1, _TRIES + 1):
-            try:
-                # In a thread: ingest and query share this loop.
-                return await asyncio.to_thread(self._insert, records)
-            except StoreError:
-                if attempt == _TRIES:
-                    raise
-                await asyncio.sleep(0.1 * 2**attempt)
-        raise AssertionError("unreachable")
-
-    def _insert(self, records: list[Record]) -> Block:
-        block = Block.decode(records, self._runs, self._writers)
-        for table, rows in block.tables():
-            self._store.insert(table, rows)
+        self._pending.take(block, rows)
         return block
 
-    async def _publish(self, block: Block) -> None:
+    async def _put_aside(self, refused: Sequence[tuple[Parsed, str]]) -> None:
+        """To the dead letters; the sender is told that it need not wait for them."""
+        await self._dead.put([Poison(one.record, reason) for one, reason in refused])
+        for one, reason in refused:
+            batch = one.batch
+            if not batch.HasField("records"):
+                continue
+            run = run_key(batch.project, batch.run_id)
+            self._writers.refuse(
+                self._writers.found(batch.project, batch.run_id, run, batch.writer_id),
+                batch.records.first,
+                batch.records.last,
+                records_pb2.Rejection(
+                    reason=records_pb2.REJECTION_REASON_MALFORMED,
+                    record=batch.records.first,
+                    message=(
+                        f"records {batch.records.first} to {batch.records.last} could not be"
+                        f" stored and were put aside: {reason}"
+                    ),
+                ),
+            )
+
+    async def _say(self, subscription: Subscription) -> None:
+        """Publishes what is stored, then commits: a crash in between says it twice, the
+        other order might never say it."""
+        await self._patiently(self._pending.insert)
         await asyncio.gather(
             *(
                 self._log.append(
-                    PROGRESS.name,
-                    row.writer_id.encode(),
-                    progress_of(row, self._writers.said(row.writer_id)).SerializeToString(),
+                    PROGRESS.name, progress.writer_id.encode(), progress.SerializeToString()
                 )
-                for row in block.changed.values()
+                for progress in self._writers.progress()
             )
         )
+        await subscription.commit(self._pending.offsets)
+        self._pending.clear()
+
+    async def _patiently(self, work: Callable[[], T]) -> T:
+        """`work` in a thread, since ingest and query share this loop; again and again
+        while the store is unavailable."""
+        pause = 0.1
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except StoreUnavailable as error:
+                if self._stop.is_set():
+                    raise
+                log.warning("the store can't be written to: %s; trying again", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _load_progress(self) -> None:
         """What earlier lives said about writers' records; the store has all the rest."""
@@ -138,11 +232,3 @@ class Writer:
                     progress = WriterProgress.FromString(record.value)
                     if progress.warnings or progress.late_rejections:
                         self._writers.load_progress(progress)
-
-
-async def _commit(subscription: Subscription, records: list[Record]) -> None:
-    offsets: dict[TopicPartition, int] = {}
-    for record in records:
-        where = TopicPartition(record.topic, record.partition)
-        offsets[where] = max(offsets.get(where, 0), record.offset + 1)
-    await subscription.commit(offsets)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from naiad_consumers.writer import columns
-from naiad_consumers.writer.intervals import Intervals, merge
+from naiad_consumers.writer.intervals import Intervals, covers, merge
 from naiad_proto.v1 import log_pb2, records_pb2
+from naiad_proto.v1.records_pb2 import Rejection
 from naiad_store import Store
+from naiad_store.lookups import rows_of_writers
 
 STATES = {
     records_pb2.WRITER_STATE_RUNNING: "running",
@@ -105,14 +107,14 @@ class Said:
 class WriterBook:
     """The rows of all writers met, loaded from the store when first asked for.
 
-    Keyed by run and writer id. Changes are kept aside until `settle` says that they are
-    stored, so that a block that failed can be done again from the same beginning.
+    Keyed by run and writer id. A row that changed is `dirty` until it is stored itself.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: dict[tuple[int, str], WriterRow] = {}
         self._said: dict[str, Said] = {}
+        self.dirty: dict[tuple[int, str], WriterRow] = {}
 
     def load_progress(self, progress: log_pb2.WriterProgress) -> None:
         """What an earlier life of this consumer had said, from the progress topic."""
@@ -127,15 +129,8 @@ class WriterBook:
         new = {key: names for key, names in new.items() if key not in self._rows}
         if not new:
             return
-        found = self._store.query(
-            "SELECT * FROM writers FINAL WHERE project IN {projects:Array(String)}"
-            " AND run IN {runs:Array(UInt64)}",
-            {
-                "projects": sorted({project for project, _ in new.values()}),
-                "runs": sorted({run for run, _ in new}),
-            },
-        )
-        for row in found.to_pylist():
+        projects = {project for project, _ in new.values()}
+        for row in rows_of_writers(self._store, projects, {run for run, _ in new}):
             key = (row["run"], row["writer_id"])
             if key in new:
                 self._rows[key] = _from_store(row, new[key][1])
@@ -145,17 +140,50 @@ class WriterBook:
     def get(self, run: int, writer_id: str) -> WriterRow:
         return self._rows[run, writer_id]
 
-    def said(self, writer_id: str) -> Said:
-        return self._said.get(writer_id, Said())
+    def found(self, project: str, run_id: str, run: int, writer_id: str) -> WriterRow:
+        """The row, also of a writer that was never loaded."""
+        return self._rows.get((run, writer_id), WriterRow(project, run_id, run, writer_id))
 
     def settle(
-        self, rows: Iterable[WriterRow], warnings: dict[str, list[records_pb2.Warning]]
+        self,
+        rows: Iterable[WriterRow],
+        warnings: Mapping[str, Sequence[records_pb2.Warning]],
     ) -> None:
+        """The records that led to these rows are stored."""
         for row in rows:
-            self._rows[row.run, row.writer_id] = row
+            self._rows[row.run, row.writer_id] = self.dirty[row.run, row.writer_id] = row
         for writer, new in warnings.items():
-            said = self.said(writer)
+            said = self._said.get(writer, Said())
             self._said[writer] = replace(said, warnings=(*said.warnings, *new)[-KEPT_MESSAGES:])
+
+    def refuse(self, row: WriterRow, first: int, last: int, rejection: Rejection) -> None:
+        """Records first to last of a writer have been put aside, which is said once."""
+        if not covers(row.stored, first, last):
+            said = self._said.get(row.writer_id, Said())
+            self._said[row.writer_id] = replace(
+                said,
+                rejections=(*said.rejections, rejection)[-KEPT_MESSAGES:],
+                rejection_count=said.rejection_count + 1,
+            )
+            row = row.with_records(first, last, 0, 1)
+        self.settle([row], {})
+
+    def progress(self) -> list[log_pb2.WriterProgress]:
+        """What there is to say about dirty rows, once they are stored."""
+        return [self._progress_of(row) for row in self.dirty.values()]
+
+    def _progress_of(self, row: WriterRow) -> log_pb2.WriterProgress:
+        said = self._said.get(row.writer_id, Said())
+        return log_pb2.WriterProgress(
+            project=row.project,
+            run_id=row.run_id,
+            writer_id=row.writer_id,
+            epoch=row.epoch,
+            stored=[records_pb2.RecordInterval(first=f, last=last) for f, last in row.stored],
+            warnings=said.warnings,
+            late_rejections=said.rejections,
+            late_rejection_count=said.rejection_count,
+        )
 
 
 def table(rows: Iterable[WriterRow]) -> pa.Table:
@@ -173,19 +201,6 @@ def table(rows: Iterable[WriterRow]) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(plain, schema=SCHEMA)
-
-
-def progress_of(row: WriterRow, said: Said) -> log_pb2.WriterProgress:
-    return log_pb2.WriterProgress(
-        project=row.project,
-        run_id=row.run_id,
-        writer_id=row.writer_id,
-        epoch=row.epoch,
-        stored=[records_pb2.RecordInterval(first=f, last=last) for f, last in row.stored],
-        warnings=said.warnings,
-        late_rejections=said.rejections,
-        late_rejection_count=said.rejection_count,
-    )
 
 
 def _from_store(row: dict[str, object], run_id: str) -> WriterRow:

@@ -91,13 +91,13 @@ def waiting_elsewhere(store: Store, sinks: Iterable[str]) -> dict[str, int]:
 
 
 def running_writers(store: Store) -> list[dict[str, Any]]:
-    """Writers that haven't said that they ended: project, run_id, writer_id, host, pid,
+    """Writers that said that they run and haven't said that they ended: project, run_id, writer_id, host, pid,
     last_seen_at_ms."""
     sql = """
         SELECT w.project AS project, r.run_id AS run_id, w.writer_id AS writer_id,
             w.host AS host, w.pid AS pid,
             toUnixTimestamp64Milli(w.last_seen_at) AS last_seen_at_ms
-        FROM (SELECT * FROM writers FINAL WHERE state = 'running') AS w
+        FROM (SELECT * FROM writers FINAL WHERE state = 'running' AND state_version > 0) AS w
         INNER JOIN (SELECT project, run, any(run_id) AS run_id FROM runs GROUP BY project, run) AS r
         USING (project, run)
     """

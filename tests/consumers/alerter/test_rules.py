@@ -200,8 +200,27 @@ def test_a_resend_cut_differently_raises_nothing_again(bench: Callable[..., Benc
     b.start()
     again = Pen(writer_id=pen.writer_id)
     b.append(again.metrics({"loss": [1, NAN]}), again.metrics({"loss": [NAN, 2]}, first_step=2))
+    assert b.step(most=1) == []
     assert b.step() == []
     assert len(b.rows()) == 1
+
+
+def test_a_resend_of_what_came_before_resolves_nothing(bench: Callable[..., Bench]) -> None:
+    b, pen = bench(), Pen()
+    early = pen.metrics({"loss": [NAN, 2]})
+    b.append(early, pen.metrics({"loss": [NAN]}, first_step=2))
+    assert b.step()[-1] == "firing non-finite loss"
+    b.append(early)
+    assert b.step() == []
+
+
+def test_a_resend_does_not_count_twice(bench: Callable[..., Bench]) -> None:
+    b, pen = bench(thresholds=[threshold(value=5, for_points=3)]), Pen()
+    twice = pen.metrics({"loss": [9, 9]})
+    b.append(twice, twice)
+    assert b.step() == []
+    b.append(pen.metrics({"loss": [9]}))
+    assert b.step() == ["firing t loss"]
 
 
 def test_a_whole_log_read_again_raises_nothing_again(bench: Callable[..., Bench]) -> None:
@@ -401,18 +420,25 @@ def test_a_silent_writer_is_raised_once_across_restarts(bench: Callable[..., Ben
     assert b.step() == [f"resolved heartbeat {pen.writer_id}"]
 
 
-def keep_writer(store: Store, pen: Pen, state: str = "running") -> None:
+def keep_writer(store: Store, pen: Pen, state: str = "running", *, said: bool = True) -> None:
     """As the writer stage would have stored it."""
     run = run_key(pen.project, pen.run_id)
-    parameters = {"p": pen.project, "r": run, "i": pen.run_id, "w": pen.writer_id, "s": state}
+    parameters = {
+        "p": pen.project,
+        "r": run,
+        "i": pen.run_id,
+        "w": pen.writer_id,
+        "s": state,
+        "v": int(said),
+    }
     store.command(
         "INSERT INTO runs (project, run_id, run) VALUES ({p:String}, {i:String}, {r:UInt64})",
         parameters,
     )
     store.command(
         "INSERT INTO writers (project, run, writer_id, host, pid, state, last_seen_at,"
-        " row_version) VALUES ({p:String}, {r:UInt64}, {w:String}, 'box', 7, {s:String},"
-        " now64(3) - 86400, 1)",
+        " state_version, row_version) VALUES ({p:String}, {r:UInt64}, {w:String}, 'box', 7,"
+        " {s:String}, now64(3) - 86400, {v:UInt128}, 1)",
         parameters,
     )
 
@@ -440,6 +466,17 @@ def test_a_writer_that_the_store_knows_to_have_ended_is_left_alone(
     keep_writer(store, pen, "finished")
     b = beating(bench)
     b.append(pen.status())
+    b.step()
+    assert b.step(200) == []
+
+
+def test_who_never_said_that_it_runs_is_not_missed(
+    bench: Callable[..., Bench], store: Store
+) -> None:
+    """An edit from a command line is a writer too, of one batch."""
+    keep_writer(store, Pen(run_id="stored"), said=False)
+    b = beating(bench)
+    b.append(Pen().metrics({"a": [1]}))
     b.step()
     assert b.step(200) == []
 

@@ -17,7 +17,11 @@ from naiad_consumers.writer import ReaderTooOld, TooManyDeadLetters, Writer
 from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.dead import DeadLetters
 from naiad_consumers.writer.intervals import inside, merge
-from naiad_eventlog import EventLog, StartFrom, open_event_log
+from naiad_consumers.writer.parsing import Parcel
+from naiad_consumers.writer.pending import Pending
+from naiad_consumers.writer.runbook import RunBook
+from naiad_consumers.writer.writerbook import WriterBook
+from naiad_eventlog import EventLog, Record, StartFrom, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, DEAD, PROGRESS, RECORDS, run_key
 from naiad_proto.series import build_group, build_string_series
 from naiad_proto.v1 import records_pb2 as pb
@@ -372,21 +376,25 @@ def test_rows_are_those_of_a_plain_model(
         )
     sent = data.draw(st.permutations(batches + data.draw(st.lists(st.sampled_from(batches)))))
     cut = data.draw(st.integers(0, len(sent)))
-    from naiad_consumers.writer.runbook import RunBook
-    from naiad_consumers.writer.writerbook import WriterBook
-    from naiad_eventlog import Record
-
     for part in (sent[:cut], sent[cut:]):
         # Fresh books each time, as after a restart.
-        runs, writers = RunBook(store), WriterBook(store)
-        records = [
-            Record("t", 0, n, b"", Envelope(batch=b.SerializeToString()).SerializeToString(), 0)
-            for n, b in enumerate(part)
-        ]
-        block = Block.decode(records, runs, writers)
-        assert not block.poison
-        for table, rows in block.tables():
-            store.insert(table, rows)
+        writers = WriterBook(store)
+        pending = Pending(store, writers)
+        for some in (part[::2], part[1::2]):
+            parcel = Parcel()
+            parcel.add(
+                Record("t", 0, n, b"", Envelope(batch=b.SerializeToString()).SerializeToString(), 0)
+                for n, b in enumerate(some)
+            )
+            block = Block(RunBook(store), writers, pending.projects, pending.paths)
+            block.add(parcel.parsed)
+            assert not parcel.poison
+            assert not block.refused
+            for table, rows in block.tables():
+                store.insert(table, rows)
+            block.settle()
+            pending.take(block, 0)
+        pending.insert()
     found = store.query(
         "SELECT path, toInt64(step * 1000000) AS step, value FROM points FINAL"
     ).to_pylist()

@@ -1,0 +1,44 @@
+"""What the writer asks of the store when it meets a run or a spool that it doesn't know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from naiad_store.store import Store
+
+
+def names_of_runs(store: Store, runs: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """(project, run id) by run key, of those that have a row."""
+    found = store.query(
+        "SELECT DISTINCT run, project, run_id FROM runs WHERE run IN {runs:Array(UInt64)}",
+        {"runs": list(runs)},
+    )
+    return {row["run"]: (row["project"], row["run_id"]) for row in found.to_pylist()}
+
+
+def types_of_run(store: Store, project: str, run: int) -> list[tuple[str, str]]:
+    """(path, type) of every attribute and series of a run, in no order."""
+    found = store.query(
+        "SELECT DISTINCT path, type FROM ("
+        " SELECT path, type FROM series"
+        " WHERE project = {project:String} AND run = {run:UInt64} UNION ALL"
+        " SELECT path, type FROM attributes"
+        " WHERE project = {project:String} AND run = {run:UInt64} UNION ALL"
+        " SELECT path, 'string_set' AS type FROM string_sets"
+        " WHERE project = {project:String} AND run = {run:UInt64})",
+        {"project": project, "run": run},
+    )
+    return list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
+
+
+def rows_of_writers(
+    store: Store, projects: Iterable[str], runs: Iterable[int]
+) -> list[dict[str, Any]]:
+    """The rows of `writers` of these runs; each as it stands in the table."""
+    rows: list[dict[str, Any]] = store.query(
+        "SELECT * FROM writers FINAL WHERE project IN {projects:Array(String)}"
+        " AND run IN {runs:Array(UInt64)}",
+        {"projects": sorted(projects), "runs": sorted(runs)},
+    ).to_pylist()
+    return rows

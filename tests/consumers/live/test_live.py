@@ -1,0 +1,213 @@
+"""Live state against a real Valkey, which goes away and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support_envelopes import FINISHED, Pen, append, now_ms, seal
+from support_valkey import Valkey, running_valkey
+
+from naiad_consumers.live import Live, WriterSeen, connect, last_seen, latest_values
+from naiad_consumers.live import mirror as mirror_module
+from naiad_consumers.live.layout import EXPIRY_SECONDS, values_key, writers_key
+from naiad_eventlog import EventLog, open_event_log
+from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
+from naiad_proto.v1 import records_pb2
+
+NAN = float("nan")
+PROJECT, RUN = "team/vision", "run-1"
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    with running_valkey(tmp_path) as valkey:
+        yield valkey
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[EventLog]:
+    async with await open_event_log(f"sqlite:///{tmp_path}/log.db") as log:
+        await log.create_topics(ALL_TOPICS)
+        yield log
+
+
+@contextlib.asynccontextmanager
+async def running(live: Live) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(live.run(stop))
+    try:
+        yield
+        stop.set()
+        await asyncio.wait_for(task, 30)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def values(valkey: Valkey, run_id: str = RUN) -> dict[str, tuple[float, float]]:
+    """(step, value) by path."""
+    async with connect(valkey.url) as redis:
+        found = await latest_values(redis, PROJECT, run_id)
+    return {path: (point.step / 1e6, point.value) for path, point in found.items()}
+
+
+async def seen(valkey: Valkey, run_id: str = RUN) -> dict[str, WriterSeen]:
+    async with connect(valkey.url) as redis:
+        return await last_seen(redis, PROJECT, run_id)
+
+
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        # Another process's state: nothing there to wait on but asking.
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def lag(log: EventLog) -> int:
+    async with await log.subscribe(RECORDS.name, "naiad.live") as subscription:
+        return sum((await subscription.lag()).values())
+
+
+async def test_the_latest_of_everything(log: EventLog, valkey: Valkey) -> None:
+    pen, other = Pen(), Pen(run_id="other")
+    before = now_ms()
+    async with running(Live(log, valkey.url)):
+        await append(log, pen.status(), pen.metrics({"a": [1, 2, 3], "b": [1, 1, NAN]}))
+        await append(log, pen.metrics({"a": [9]}, first_step=7), other.metrics({"a": [5]}))
+        await append(log, pen.metrics({"a": [7]}, first_step=9, preview=True))
+    found = await values(valkey)
+    assert found["a"] == (7, 9)
+    assert found["b"][0] == 2
+    assert math.isnan(found["b"][1])
+    assert await values(valkey, "other") == {"a": (0, 5)}
+    (writer,) = (await seen(valkey)).values()
+    assert writer.state == "running"
+    assert before <= writer.seen_at <= now_ms()
+    assert (await seen(valkey, "other"))[other.writer_id].state == ""
+    assert await values(valkey, "nobody") == {}
+    async with connect(valkey.url) as redis:
+        async for key in redis.scan_iter("naiad:live:*"):
+            assert 0 < await redis.ttl(key) <= EXPIRY_SECONDS
+    assert await lag(log) == 0
+
+
+async def test_an_older_step_never_replaces_a_newer_one(log: EventLog, valkey: Valkey) -> None:
+    """Not within a process, and not after a restart."""
+    pen = Pen()
+    for step, value, latest in ((5, 1, (5, 1)), (3, 2, (5, 1)), (5, 3, (5, 3))):
+        async with running(Live(log, valkey.url)):
+            await append(log, pen.metrics({"a": [value]}, first_step=step))
+        assert await values(valkey) == {"a": latest}
+    async with running(Live(log, valkey.url)):
+        await append(log, *(pen.metrics({"a": [8]}, first_step=step) for step in (8, 6)))
+    assert await values(valkey) == {"a": (8, 8)}
+
+
+async def test_an_end_is_final_and_heartbeats_are_heard(log: EventLog, valkey: Valkey) -> None:
+    pen = Pen()
+    start, end = pen.status(), pen.status(FINISHED)
+    async with running(Live(log, valkey.url)):
+        await append(log, start, end)
+        await append(log, start)
+    first = (await seen(valkey))[pen.writer_id]
+    assert first.state == "finished"
+    async with running(Live(log, valkey.url)):
+        await append(log, start, pen.heartbeat())
+    second = (await seen(valkey))[pen.writer_id]
+    assert (second.state, second.record) == ("finished", 2)
+    assert second.seen_at >= first.seen_at
+
+
+async def test_rejected_and_unreadable_parts_are_left_out(log: EventLog, valkey: Valkey) -> None:
+    pen = Pen()
+    batch = pen.metrics({"a": [1, 2, 3], "b": [1, 2, 3]})
+    rejections = [
+        records_pb2.Rejection(group_index=0, path_index=0, row_index=2),
+        records_pb2.Rejection(group_index=0, path_index=1),
+    ]
+    key = run_key(PROJECT, RUN)
+    async with running(Live(log, valkey.url)):
+        await log.append(RECORDS.name, key, seal(batch, rejections=rejections))
+        await log.append(RECORDS.name, key, b"\xff\xff")
+    assert await values(valkey) == {"a": (1, 2)}
+
+
+async def test_the_number_of_paths_is_bounded(
+    log: EventLog, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_module, "MAX_PATHS", 10)
+    pen = Pen()
+    async with running(Live(log, valkey.url)):
+        for first in (0, 6, 12):
+            data = {f"m{n}": [1.0] for n in range(first, first + 6)}
+            await append(log, pen.metrics(data))
+        await append(log, pen.metrics({"m0": [2.0]}, first_step=1))
+    found = await values(valkey)
+    assert len(found) == 10
+    assert found["m0"] == (1, 2)
+
+
+async def test_without_redis_the_log_is_read_on(
+    log: EventLog,
+    valkey: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(mirror_module, "_LONGEST_PAUSE", 0.1)
+    pen = Pen()
+    async with running(Live(log, valkey.url)):
+        await append(log, pen.metrics({"a": [1], "b": [1]}))
+        await until(lambda: values(valkey))
+        valkey.stop()
+        for number in range(5):
+            await append(log, pen.metrics({"a": [2]}, first_step=1 + number))
+        await until(_logged(caplog, "Redis is away"))
+        # It comes back empty and fills from what is logged from now on.
+        valkey.start()
+
+        async def filled() -> bool:
+            await append(log, pen.metrics({"a": [3]}, first_step=10))
+            return await values(valkey) == {"a": (10, 3)}
+
+        await until(filled)
+    assert caplog.text.count("Redis is away") == 1
+    assert caplog.text.count("Redis is back") == 1
+    assert await lag(log) == 0
+
+
+async def test_a_redis_that_was_never_there_costs_no_data(
+    log: EventLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(Live(log, f"unix://{tmp_path}/absent.sock")):
+        for _ in range(3):
+            await append(log, Pen().metrics({"a": [1]}))
+    assert await lag(log) == 0
+    assert caplog.text.count("Redis is away") == 1
+
+
+async def test_what_another_layout_wrote_is_not_misread(log: EventLog, valkey: Valkey) -> None:
+    async with connect(valkey.url) as redis:
+        await redis.hset(values_key(PROJECT, RUN), "old", b"\x09something")
+        await redis.hset(writers_key(PROJECT, RUN), "w", b"\x09")
+        assert await latest_values(redis, PROJECT, RUN) == {}
+        assert await last_seen(redis, PROJECT, RUN) == {}
+    async with running(Live(log, valkey.url)):
+        await append(log, Pen().metrics({"old": [1]}))
+    assert await values(valkey) == {"old": (0, 1)}
+
+
+def test_another_kind_of_url_is_refused() -> None:
+    with pytest.raises(ValueError, match="redis://"):
+        connect("http://nowhere")
+
+
+def _logged(caplog: pytest.LogCaptureFixture, text: str) -> Callable[[], Awaitable[bool]]:
+    async def found() -> bool:
+        return text in caplog.text
+
+    return found
