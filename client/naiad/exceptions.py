@@ -31,5 +31,9 @@ class NaiadRejected(NaiadError):
     """The server did not take an item; everything else was taken."""
 
 
+class NaiadQueryError(NaiadError):
+    """The server refused a question; the message is its own sentence."""
+
+
 class NaiadClosedError(NaiadError):
     """The run was closed before the call."""

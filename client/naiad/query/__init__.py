@@ -1,0 +1,1 @@
+"""Reading back. The functions come with the query stage."""

@@ -1,0 +1,297 @@
+"""The query service, one call a method, tables as Arrow.
+
+What `naiad.query`'s functions, the command line and the dashboard are made of. Nothing
+here asks more than the service answers: errors come as `NaiadQueryError`s with the
+server's own sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import grpc
+
+from naiad.connection import open_channel
+from naiad.exceptions import NaiadAuthError, NaiadConnectionError, NaiadQueryError
+from naiad.settings import api_token, server_url
+from naiad_proto.v1.query_pb2 import (
+    AttributeName,
+    AttributeSelector,
+    DownloadFileRequest,
+    ExecuteSqlRequest,
+    FetchMetricBucketsRequest,
+    FetchMetricsRequest,
+    FetchRunsTableRequest,
+    FetchSeriesRequest,
+    GetServerInfoRequest,
+    GetServerInfoResponse,
+    ListAttributesRequest,
+    ListProjectsRequest,
+    ListRunsRequest,
+    RunSelector,
+    StepRange,
+    XAxis,
+)
+from naiad_proto.v1.query_pb2_grpc import QueryServiceStub
+from naiad_proto.v1.records_pb2 import FileReference, StringList
+
+try:
+    import pyarrow as pa
+except ImportError as error:
+    raise ImportError(
+        "reading back needs pyarrow and pandas: pip install 'naiad[query]'"
+    ) from error
+
+__all__ = ["Attributes", "Axis", "QueryClient", "Runs"]
+
+Axis = Literal["step", "time", "relative_time"]
+_AXES = {
+    "step": XAxis.X_AXIS_STEP,
+    "time": XAxis.X_AXIS_TIME,
+    "relative_time": XAxis.X_AXIS_RELATIVE_TIME,
+}
+
+
+class _Chunk(Protocol):
+    @property
+    def arrow(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Which runs: a pattern (RE2, found anywhere in the name), names, or all."""
+
+    pattern: str | None = None
+    names: Sequence[str] | None = None
+    by_experiment: bool = False
+
+    def message(self) -> RunSelector:
+        selector = RunSelector(by_experiment=self.by_experiment)
+        if self.names is not None:
+            selector.names.CopyFrom(StringList(values=self.names))
+        elif self.pattern is not None:
+            selector.pattern = self.pattern
+        return selector
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Which attributes: a pattern (RE2, found anywhere in the path), paths, or all; of
+    `types` (empty: any), named as in `AttributeSelector`."""
+
+    pattern: str | None = None
+    paths: Sequence[str] | None = None
+    types: Sequence[str] = ()
+
+    def message(self) -> AttributeSelector:
+        selector = AttributeSelector(types=self.types)
+        if self.paths is not None:
+            selector.paths.CopyFrom(StringList(values=self.paths))
+        elif self.pattern is not None:
+            selector.pattern = self.pattern
+        return selector
+
+
+ALL_RUNS = Runs()
+ALL_ATTRIBUTES = Attributes()
+
+
+class QueryClient:
+    """Calls of the query service at `url` (default NAIAD_URL) with `token` (default
+    NAIAD_API_TOKEN), each bounded by `timeout` seconds. Safe to share between threads.
+
+    Every method raises `NaiadConnectionError` if the server can't be reached,
+    `NaiadAuthError` where the token does not do, and `NaiadQueryError` with the server's
+    sentence for a question that it refuses.
+    """
+
+    def __init__(
+        self, url: str | None = None, token: str | None = None, *, timeout: float = 60.0
+    ) -> None:
+        self.url = server_url(url)
+        self._channel = open_channel(self.url, api_token(token))
+        self._stub = QueryServiceStub(self._channel)
+        self._timeout = timeout
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> QueryClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def server_info(self) -> GetServerInfoResponse:
+        found: GetServerInfoResponse = self._one(self._stub.GetServerInfo, GetServerInfoRequest())
+        return found
+
+    def list_projects(self) -> list[str]:
+        """Those that the token may read, in alphabetical order."""
+        return list(self._one(self._stub.ListProjects, ListProjectsRequest()).projects)
+
+    def list_runs(self, project: str, runs: Runs = ALL_RUNS) -> list[str]:
+        """Run ids, or experiment names as `runs` asks; newest run first."""
+        request = ListRunsRequest(project=project, runs=runs.message())
+        return list(self._one(self._stub.ListRuns, request).names)
+
+    def list_attributes(
+        self, project: str, runs: Runs = ALL_RUNS, attributes: Attributes = ALL_ATTRIBUTES
+    ) -> list[tuple[str, str]]:
+        """(path, type) in alphabetical order, each once."""
+        request = ListAttributesRequest(
+            project=project, runs=runs.message(), attributes=attributes.message()
+        )
+        found: Iterable[AttributeName] = self._one(self._stub.ListAttributes, request).attributes
+        return [(name.path, name.type) for name in found]
+
+    def runs_table(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        sort_by: str = "",
+        sort_by_type: str = "",
+        ascending: bool = False,
+        limit: int = 0,
+    ) -> pa.Table:
+        """run_id, experiment, then a column "path:type" for each attribute; of a series its
+        last value."""
+        return self._table(
+            self._stub.FetchRunsTable,
+            FetchRunsTableRequest(
+                project=project,
+                runs=runs.message(),
+                attributes=attributes.message(),
+                sort_by=sort_by,
+                sort_by_type=sort_by_type,
+                ascending=ascending,
+                limit=limit,
+            ),
+        )
+
+    def metrics(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        steps: tuple[int | None, int | None] = (None, None),
+        tail_limit: int = 0,
+        own_points_only: bool = False,
+        include_previews: bool = False,
+    ) -> pa.Table:
+        """Points in the columns of `FetchMetrics`; `steps` are micro-steps, both ends in."""
+        return self._table(
+            self._stub.FetchMetrics,
+            FetchMetricsRequest(
+                project=project,
+                runs=runs.message(),
+                attributes=attributes.message(),
+                step_range=StepRange(from_step=steps[0], to_step=steps[1]),
+                tail_limit=tail_limit,
+                own_points_only=own_points_only,
+                include_previews=include_previews,
+            ),
+        )
+
+    def metric_buckets(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        x: Axis = "step",
+        from_x: float | None = None,
+        to_x: float | None = None,
+        max_buckets: int = 1000,
+        own_points_only: bool = False,
+        include_previews: bool = False,
+    ) -> pa.Table:
+        """M4 buckets in the columns of `FetchMetricBuckets`; x in units of the axis."""
+        return self._table(
+            self._stub.FetchMetricBuckets,
+            FetchMetricBucketsRequest(
+                project=project,
+                runs=runs.message(),
+                attributes=attributes.message(),
+                x_axis=_AXES[x],
+                from_x=from_x,
+                to_x=to_x,
+                max_buckets=max_buckets,
+                own_points_only=own_points_only,
+                include_previews=include_previews,
+            ),
+        )
+
+    def series(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        steps: tuple[int | None, int | None] = (None, None),
+        tail_limit: int = 0,
+        own_points_only: bool = False,
+    ) -> pa.Table:
+        """String, histogram and file series in the columns of `FetchSeries`."""
+        return self._table(
+            self._stub.FetchSeries,
+            FetchSeriesRequest(
+                project=project,
+                runs=runs.message(),
+                attributes=attributes.message(),
+                step_range=StepRange(from_step=steps[0], to_step=steps[1]),
+                tail_limit=tail_limit,
+                own_points_only=own_points_only,
+            ),
+        )
+
+    def sql(self, statement: str, *, limit: int = 0) -> pa.Table:
+        """One read-only statement over the documented views, `limit` rows at the most (0:
+        the server's own limit)."""
+        return self._table(self._stub.ExecuteSql, ExecuteSqlRequest(sql=statement, limit=limit))
+
+    def download(self, project: str, file: FileReference) -> Iterator[bytes]:
+        """The content of `file`, in pieces."""
+        try:
+            request = DownloadFileRequest(project=project, file=file)
+            for piece in self._stub.DownloadFile(request, timeout=self._timeout):
+                yield piece.chunk
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
+    def _one(self, call: Any, request: Any) -> Any:
+        try:
+            return call(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
+    def _table(self, call: Any, request: Any) -> pa.Table:
+        try:
+            chunks: Iterator[_Chunk] = call(request, timeout=self._timeout)
+            stream = b"".join(chunk.arrow for chunk in chunks)
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+        return pa.ipc.open_stream(stream).read_all()
+
+    def _explained(self, error: grpc.RpcError) -> Exception:
+        code, details = error.code(), error.details() or ""
+        match code:
+            case grpc.StatusCode.UNAVAILABLE:
+                return NaiadConnectionError(
+                    f"no Naiad server answers at {self.url}. Start one with `naiad up`, or set"
+                    f" NAIAD_URL. ({details})"
+                )
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return NaiadConnectionError(
+                    f"{self.url} did not answer within {self._timeout:g} s. Ask for less, or give"
+                    " a longer timeout."
+                )
+            case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+                return NaiadAuthError(details)
+            case _:
+                return NaiadQueryError(details or f"{self.url} answered {code.name}")
