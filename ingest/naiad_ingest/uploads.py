@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from naiad_auth import Principal
-from naiad_files import FileStore, FileStoreError
+from naiad_files import FileStore, FileStoreError, WrongContent
 from naiad_ingest.errors import Refused, invalid
 from naiad_ingest.rights import need_write
 from naiad_ingest.validation.batch import check_identity
@@ -48,6 +48,8 @@ async def upload(
             mime_type=header.mime_type,
             sha256=header.sha256,
         )
+    except WrongContent as error:
+        raise invalid(f"{_who(header)} is not what its header says: {error}") from error
     except FileStoreError as error:
         raise Refused(
             grpc.StatusCode.UNAVAILABLE, f"{_who(header)} could not be stored: {error}"

@@ -1,0 +1,129 @@
+"""Files in a folder of this machine.
+
+The folder holds ``ab/cd…`` (the content's SHA-256, its first two digits as a folder) and
+``coming/`` for those on their way. A file gets its name by a rename after its content was
+synced, so under that name there is the whole of it or nothing. What a killed process left in
+``coming`` is removed a day later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from naiad_files.interface import FileNotFound, FileStoreError, WrongContent
+from naiad_proto.v1.records_pb2 import FileReference
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_PIECE = 1024 * 1024
+_LEFT_OVER_AFTER = 24 * 3600.0
+
+
+class LocalFileStore:
+    """`FileStore` in `folder`; several processes may use one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._coming = folder / "coming"
+        try:
+            self._coming.mkdir(parents=True, exist_ok=True)
+            self._remove_left_over()
+        except OSError as error:
+            raise FileStoreError(f"the file store {folder} can't be written: {error}") from error
+
+    async def put(
+        self, chunks: AsyncIterable[bytes], *, name: str, mime_type: str, sha256: str = ""
+    ) -> FileReference:
+        digest = hashlib.sha256()
+        size = 0
+        with _disk_errors():
+            handle, path = await asyncio.to_thread(tempfile.mkstemp, dir=self._coming)
+        file = os.fdopen(handle, "wb")
+        try:
+            async for chunk in chunks:
+                size += len(chunk)
+                await asyncio.to_thread(digest.update, chunk)
+                with _disk_errors():
+                    await asyncio.to_thread(file.write, chunk)
+            found = digest.hexdigest()
+            if sha256 and found != sha256:
+                raise WrongContent(
+                    f"the content's sha256 is {found}, announced was {sha256}; was the file"
+                    " changed meanwhile?"
+                )
+            with _disk_errors():
+                await asyncio.to_thread(self._keep, file, path, found)
+        finally:
+            with _disk_errors():
+                file.close()
+                with contextlib.suppress(FileNotFoundError):  # kept: renamed
+                    os.unlink(path)
+        return FileReference(
+            key=found, size_bytes=size, mime_type=mime_type, sha256=found, name=name
+        )
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        path = self._path(key)
+        with _disk_errors():
+            try:
+                file = await asyncio.to_thread(path.open, "rb")
+            except FileNotFoundError:
+                raise FileNotFound(f"there is no file {key!r}") from None
+        with file:
+            while True:
+                with _disk_errors():
+                    piece = await asyncio.to_thread(file.read, _PIECE)
+                if not piece:
+                    return
+                yield piece
+
+    async def exists(self, key: str) -> bool:
+        return await asyncio.to_thread(self._path(key).is_file)
+
+    def _path(self, key: str) -> Path:
+        # A key from outside must not become a path to somewhere else.
+        if not _KEY.fullmatch(key):
+            raise FileNotFound(f"{key!r} is not the key of a file")
+        return self._folder / key[:2] / key[2:]
+
+    def _keep(self, file: BinaryIO, path: str, key: str) -> None:
+        """Syncs, then names."""
+        file.flush()
+        os.fsync(file.fileno())
+        target = self._path(key)
+        if target.is_file():
+            return
+        target.parent.mkdir(exist_ok=True)
+        os.rename(path, target)
+        for folder in (target.parent, self._folder):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    def _remove_left_over(self) -> None:
+        before = time.time() - _LEFT_OVER_AFTER
+        for entry in os.scandir(self._coming):
+            try:
+                if entry.stat().st_mtime < before:
+                    os.unlink(entry.path)
+            except FileNotFoundError:
+                continue
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """What the disk says, as a `FileStoreError`; not around what the caller's chunks raise."""
+    try:
+        yield
+    except OSError as error:
+        raise FileStoreError(str(error)) from error
