@@ -70,10 +70,10 @@ def open_channel(
     return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
 
 
-class _Details(
-    grpc.ClientCallDetails,  # type: ignore[misc]
-):
-    def __init__(self, like: grpc.ClientCallDetails, metadata: list[tuple[str, str]]) -> None:
+class _Details(grpc.ClientCallDetails):
+    def __init__(
+        self, like: grpc.ClientCallDetails, metadata: tuple[tuple[str, str | bytes], ...]
+    ) -> None:
         self.method = like.method
         self.timeout = like.timeout
         self.metadata = metadata
@@ -83,10 +83,10 @@ class _Details(
 
 
 class _Bearer(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
-    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
 ):
     """Adds the token. An interceptor and not call credentials, because gRPC sends those over
     TLS only, and a server behind a proxy on loopback may ask for a token without it."""
@@ -95,10 +95,11 @@ class _Bearer(
         self._header = ("authorization", f"Bearer {token}")
 
     def _call(self, go_on: Callable[..., Any], details: grpc.ClientCallDetails, what: Any) -> Any:
-        metadata = [*(details.metadata or ()), self._header]
+        metadata = (*(details.metadata or ()), self._header)
         return go_on(_Details(details, metadata), what)
 
-    intercept_unary_unary = _call
-    intercept_unary_stream = _call
-    intercept_stream_unary = _call
-    intercept_stream_stream = _call
+    # One function for all four shapes of a call, which are typed as four.
+    intercept_unary_unary = _call  # type: ignore[assignment]
+    intercept_unary_stream = _call  # type: ignore[assignment]
+    intercept_stream_unary = _call  # type: ignore[assignment]
+    intercept_stream_stream = _call  # type: ignore[assignment]

@@ -21,14 +21,15 @@ class _Command(NamedTuple):
     help: str
 
 
+_STANDALONE = "naiad_standalone.commands"
 COMMANDS = {
-    "up": _Command("naiad_standalone.commands", "up", "server,dashboard", "Start the whole platform on this machine."),
-    "doctor": _Command("naiad_standalone.commands", "doctor", "server", "Say what is wrong with this installation."),
-    "token": _Command("naiad_standalone.commands", "token", "server", "Create and list access tokens."),
+    "up": _Command(_STANDALONE, "up", "server,dashboard", "Start the platform on this machine."),
+    "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
+    "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
     "runs": _Command("naiad.cli.runs", "runs", "query", "List runs."),
-    "sql": _Command("naiad.cli.sql", "sql", "query", "Ask the store a read-only SQL question."),
-    "sync": _Command("naiad.cli.sync", "sync", "", "Send what offline or dead processes left behind."),
-}  # fmt: skip
+    "sql": _Command("naiad.cli.sql", "sql", "query", "Ask a read-only SQL question."),
+    "sync": _Command("naiad.cli.sync", "sync", "", "Send what offline or dead processes left."),
+}
 
 
 class _LazyGroup(click.Group):
@@ -63,9 +64,10 @@ def _missing(name: str, wanted: _Command, module: str) -> click.Command:
         add_help_option=False,
     )
     def explain() -> None:
+        package = f"'naiad[{wanted.extra}]'" if wanted.extra else "naiad"
         raise click.ClickException(
             f"`naiad {name}` needs the Python package {module!r}, which is not installed."
-            f' Run: pip install "naiad[{wanted.extra}]"'
+            f" Run: pip install {package}"
         )
 
     return explain

@@ -25,7 +25,7 @@ class BatchBuilder:
     first: int = 0
     last: int = 0
     points: int = 0
-    bytes: int = 0
+    size: int = 0
     torn: list[str] = field(default_factory=list)
     # Ends of a writer's life among the items.
     ended: bool = False
@@ -39,7 +39,7 @@ class BatchBuilder:
 
     @property
     def full(self) -> bool:
-        return self.points >= TARGET_POINTS or self.bytes >= TARGET_BATCH_BYTES
+        return self.points >= TARGET_POINTS or self.size >= TARGET_BATCH_BYTES
 
     def add(self, row: Row) -> None:
         self.first = self.first or row.first
@@ -47,14 +47,14 @@ class BatchBuilder:
         if isinstance(row, MetricRows):
             self._metrics.setdefault(row.shape, []).append(row)
             self.points += row.values.size
-            self.bytes += row.values.nbytes + 16 * len(row.steps)
+            self.size += row.values.nbytes + 16 * len(row.steps)
         elif isinstance(row, StringRow):
             self._strings.setdefault(row.path, []).append(row)
             self.points += 1
-            self.bytes += len(row.value.encode()) + 20
+            self.size += len(row.value.encode()) + 20
         elif isinstance(row, ItemRow):
             self._items.append((row.first, row.item))
-            self.bytes += len(row.item) + 8
+            self.size += len(row.item) + 8
         elif isinstance(row, TornRow):
             self.torn.append(row.reason)
 
@@ -121,7 +121,7 @@ def heartbeat(header: Header, epoch: int) -> pb.Batch:
 
 
 def end_of_life(
-    header: Header, epoch: int, record: int, state: pb.WriterState, reason: str, at: int
+    header: Header, epoch: int, record: int, state: pb.WriterState.ValueType, reason: str, at: int
 ) -> pb.Batch:
     """What the shipper says for a writer that can't any more."""
     status = pb.WriterStatus(state=state, host=header.host, pid=header.pid, reason=reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.rpc import error_details_pb2
@@ -43,6 +43,7 @@ class Server:
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
         # Raw bytes: a batch is serialised once, however often it is sent.
+        self._write: grpc.UnaryUnaryMultiCallable[bytes, ingest_pb2.WriteBatchResponse]
         self._write = self._channel.unary_unary(
             "/naiad.v1.IngestService/WriteBatch",
             request_serializer=None,
@@ -129,7 +130,7 @@ def _told_pause(error: grpc.RpcError) -> float | None:
     if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
         return None
     try:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(cast(grpc.Call, error))
     except (ValueError, AttributeError):
         return None
     for detail in status.details if status else ():

@@ -177,10 +177,10 @@ class SpoolShip:
     def _next_batch(self, lives: bool) -> Pending | None:
         if self._file_row:
             # It ended the batch before it: a file may take long, and a batch is one interval.
-            row, self._file_row = self._file_row, None
-            self._read = row.last
-            upload = self._workers.submit(self._upload_file, row)
-            return Pending(row.first, row.last, b"", upload=upload, row=row)
+            file_row, self._file_row = self._file_row, None
+            self._read = file_row.last
+            upload = self._workers.submit(self._upload_file, file_row)
+            return Pending(file_row.first, file_row.last, b"", upload=upload, row=file_row)
         builder = BatchBuilder(self.header, self.epoch)
         while not builder.full:
             row = self._next_row(lives)

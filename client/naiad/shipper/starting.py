@@ -73,3 +73,13 @@ def _start_thread(host: Path) -> None:
     )
     _threads[host] = thread
     thread.start()
+
+
+def stop_threads() -> None:
+    """Ends shippers that run as threads of this process, with their files in order."""
+    for stop in _stops.values():
+        stop.set()
+    for thread in _threads.values():
+        thread.join(2)
+    _threads.clear()
+    _stops.clear()

@@ -123,7 +123,7 @@ class SegmentReader:
         except SpoolDamaged:
             self._map.close()
             raise
-        self._shapes: dict[int, tuple[ShapeKey, np.dtype]] = {}  # type: ignore[type-arg]
+        self._shapes: dict[int, tuple[ShapeKey, np.dtype[np.void]]] = {}
 
     def _begin(self) -> tuple[Header, int, int]:
         magic, _, first, _, length, check = FIXED.unpack_from(self._map, 0)
@@ -182,9 +182,13 @@ class SegmentReader:
             if zlib.crc32(payload) != check:
                 if kind != Kind.SHAPE:
                     yield self._torn(offset, "its check does not match")
-                continue
-            if kind == Kind.SHAPE:
+                    continue
+            elif kind == Kind.SHAPE:
                 self._learn(payload)
+            if kind == Kind.SHAPE:
+                # No record: were it counted, a large one could make it look as if there were
+                # nothing left to read.
+                until += end - offset
                 continue
             yield self._one(kind, payload, offset)
 

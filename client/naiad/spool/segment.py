@@ -10,7 +10,6 @@ from pathlib import Path
 
 from naiad.spool.layout import (
     CLOSED_WORD,
-    COMMITTED_WORD,
     FIXED,
     MAGIC,
     Header,
@@ -50,6 +49,8 @@ class Segment:
             os.close(descriptor)
         self.map[FIXED.size : FIXED.size + len(text)] = text
         self._fixed = (len(text), zlib.crc32(text))
+        # Word COMMITTED_WORD publishes: everything before that offset is complete. One aligned
+        # store of 8 bytes, so that no other process sees half of it.
         self.words = memoryview(self.map).cast("Q")
         self._fresh = fresh
 
@@ -57,12 +58,6 @@ class Segment:
         """Gives the segment its name: from now on readers find it."""
         FIXED.pack_into(self.map, 0, MAGIC, self._begin, first_record, 0, *self._fixed)
         self._fresh.rename(self.path)
-
-    def publish(self, offset: int) -> None:
-        """Everything before `offset` is complete. One aligned store of 8 bytes, so that no
-        other process sees half of it."""
-        self.offset = offset
-        self.words[COMMITTED_WORD] = offset
 
     def finish(self) -> None:
         """The writer goes on in the next one; readers may free this one."""

@@ -7,6 +7,7 @@ import logging
 import os
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from naiad.spool.folder import WriterLock, new_spool, write_json, write_token
 from naiad.spool.layout import (
+    COMMITTED_WORD,
     FILE_HEAD,
     FILES,
     FIRST_SEGMENT_BYTES,
@@ -32,8 +34,15 @@ from naiad_proto.v1 import records_pb2 as pb
 
 log = logging.getLogger("naiad")
 
+# After a failure, how long until the disk is tried again.
+RETRY_SECONDS = 1.0
+
 _crc32 = zlib.crc32
 _METRICS = int(Kind.METRICS)
+
+
+class SpoolClosed(OSError):
+    """A record came after `close`."""
 
 
 class _Shape:
@@ -82,6 +91,8 @@ class SpoolWriter:
         self._next: Segment | None = None
         self._next_size = FIRST_SEGMENT_BYTES
         self._files = 0
+        self._failed: OSError | None = None
+        self._try_again_at = 0.0
         self._closed = False
         self._segment = self._make(0, 0)
         self._segment.begin(1)
@@ -112,7 +123,8 @@ class SpoolWriter:
             SLOT.pack_into(
                 segment.map, offset, length, _crc32(memoryview(segment.map)[body : body + length])
             )
-            # Readers see the record from here on, whole.
+            # Readers see the record from here on, whole. There is no call between these three,
+            # so that a KeyboardInterrupt comes before all of them or after.
             segment.offset = end
             segment.words[1] = end
             self.last_record += 1
@@ -129,8 +141,7 @@ class SpoolWriter:
             payload = bytearray(shape.length)
             shape.pack(payload, 0, _METRICS, shape.id, step, timestamp, completion, *data.values())
             self._ready_for(shape)
-            self._put(payload)
-            self.last_record += 1
+            self._put(payload, 1)
 
     def string(self, path: str, value: str, step: int, timestamp: int) -> None:
         """A point of a string series."""
@@ -181,6 +192,8 @@ class SpoolWriter:
             self._closed = True
             self._segment.finish()
             self._segment.release()
+            # No room: whoever comes now is told that the spool is closed.
+            self._segment.size = 0
             if self._next:
                 self._next.discard()
         if self.lock:
@@ -196,11 +209,11 @@ class SpoolWriter:
 
     def _record(self, payload: bytes) -> int:
         with self._guard:
-            self._put(payload)
-            self.last_record += 1
+            self._put(payload, 1)
             return self.last_record
 
-    def _put(self, payload: bytes | bytearray) -> None:
+    def _put(self, payload: bytes | bytearray, records: int) -> None:
+        """Writes a slot, which is one record, or none if it is a shape's definition."""
         room = SLOT.size + padded(len(payload))
         segment = self._segment
         if segment.offset + room > segment.size:
@@ -208,7 +221,11 @@ class SpoolWriter:
         offset = segment.offset
         segment.map[offset + 8 : offset + 8 + len(payload)] = payload
         SLOT.pack_into(segment.map, offset, len(payload), _crc32(payload))
-        segment.publish(offset + room)
+        end = offset + room
+        # As in `metrics`.
+        segment.offset = end
+        segment.words[COMMITTED_WORD] = end
+        self.last_record += records
 
     def _add_shape(self, paths: tuple[str, ...], preview: bool) -> _Shape:
         for path in paths:
@@ -227,14 +244,18 @@ class SpoolWriter:
         if segment.offset + wanted > segment.size:
             segment = self._go_on(definition + shape.room)
         if shape.segment != segment.number:
-            self._put(shape.definition)
+            self._put(shape.definition, 0)
             shape.segment = segment.number
         return segment
 
     def _go_on(self, room: int) -> Segment:
         """The next segment, with at least `room` bytes for slots."""
         if self._closed:
-            raise OSError("the spool is closed")
+            raise SpoolClosed("the spool is closed")
+        if self._failed and time.monotonic() < self._try_again_at:
+            # Writing megabytes of zeros in vain at every call would stall the training.
+            self.dropped += 1
+            raise self._failed
         fresh, self._next = self._next, None
         number = self._segment.number + 1
         if fresh and fresh.size - fresh.offset < room:
@@ -242,9 +263,11 @@ class SpoolWriter:
             fresh = None
         try:
             fresh = fresh or self._make(number, max(self._next_size, padded(room) + 8192))
-        except OSError:
+        except OSError as error:
             self.dropped += 1
+            self._failed, self._try_again_at = error, time.monotonic() + RETRY_SECONDS
             raise
+        self._failed = None
         fresh.begin(self.last_record + 1)
         self._segment.finish()
         self._segment.release()

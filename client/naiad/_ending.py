@@ -1,0 +1,121 @@
+"""How processes end, and what open runs do then.
+
+`close()` and leaving the `with` block are the run's own. Here is everything else: the
+interpreter's end without them, an exception nobody caught, Ctrl-C, SIGTERM, and fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import weakref
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from naiad_proto.v1 import records_pb2 as pb
+
+if TYPE_CHECKING:
+    from naiad.run import Run
+
+# How long the end waits for the shipper: of the interpreter, and after SIGTERM, where
+# whoever sent it will not wait for long.
+EXIT_SECONDS = 30.0
+SIGTERM_SECONDS = 10.0
+
+_open: weakref.WeakSet[Run] = weakref.WeakSet()
+_uncaught: list[BaseException] = []
+_installed = False
+
+
+def watch(run: Run) -> None:
+    """From now on the run is ended with the process."""
+    global _installed
+    _open.add(run)
+    if not _installed:
+        _installed = True
+        atexit.register(_at_exit)
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+        _chain_excepthook()
+    _take_sigterm()
+
+
+def forget(run: Run) -> None:
+    _open.discard(run)
+
+
+def state_of(error: BaseException | None) -> tuple[pb.WriterState.ValueType, str]:
+    """How a process ended that `error` ended, and why, in one line."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return pb.WRITER_STATE_FINISHED, ""
+    if isinstance(error, KeyboardInterrupt):
+        return pb.WRITER_STATE_STOPPED, "interrupted (Ctrl-C)"
+    if isinstance(error, SystemExit):
+        return pb.WRITER_STATE_FAILED, f"exit status {error.code}"
+    text = f"{type(error).__name__}: {error}".splitlines()[0]
+    return pb.WRITER_STATE_FAILED, text[:1000]
+
+
+def _at_exit() -> None:
+    error = _uncaught[-1] if _uncaught else None
+    runs = list(_open)
+    # All of them first: the shipper gets everything while the first one is waited for.
+    for run in runs:
+        run._end(error)
+    for run in runs:
+        run._finish(EXIT_SECONDS)
+    from naiad.shipper.starting import stop_threads
+
+    stop_threads()
+
+
+def _chain_excepthook() -> None:
+    before = sys.excepthook
+
+    def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        _uncaught.append(error)
+        before(kind, error, trace)
+
+    sys.excepthook = note
+
+
+def _take_sigterm() -> None:
+    """Only where nobody else has: a framework's own handler knows better."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    # Not here: the handler may stand in the middle of a logging call, which has to go on so
+    # that its lock comes free. And not as a daemon, so that the interpreter waits for it.
+    threading.Thread(target=_stop_and_die, args=(number, os.getpid()), name="naiad end").start()
+
+
+def _stop_and_die(number: int, pid: int) -> None:
+    import time
+
+    deadline = time.monotonic() + SIGTERM_SECONDS
+    for run in list(_open):
+        run._stopped_by(signal.Signals(number).name)
+    for run in list(_open):
+        run._wait_at_end(max(0.0, deadline - time.monotonic()))
+    # As it would have ended without us, so that whoever asked sees what it expects.
+    signal_default(number)
+    os.kill(pid, number)
+
+
+def signal_default(number: int) -> None:
+    """Back to the system's own handling; works from any thread."""
+    import ctypes
+
+    # signal.signal is for the main thread alone, which may be deep in somebody's C code.
+    ctypes.CDLL(None).signal(ctypes.c_int(number), ctypes.c_void_p(0))
+
+
+def _after_fork_in_child(*_: Any) -> None:
+    for run in list(_open):
+        run._after_fork_in_child()

@@ -1,0 +1,286 @@
+"""One process's part in one run: its spool, and a thread that keeps an eye on the shipper."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from naiad._callbacks import Callbacks
+from naiad.exceptions import (
+    NaiadAuthError,
+    NaiadConnectionError,
+    NaiadError,
+    NaiadRejected,
+    NaiadSpoolError,
+)
+from naiad.settings import DEFAULT_DASHBOARD
+from naiad.shipper.starting import shipper_runs, start_shipper
+from naiad.spool.folder import RunMemory, new_writer_id, read_progress
+from naiad.spool.layout import WAITING, Header
+from naiad.spool.writer import SpoolWriter
+from naiad_proto.v1 import records_pb2 as pb
+
+log = logging.getLogger("naiad")
+
+WATCH_SECONDS = 1.0
+POLL_SECONDS = 0.01
+# A shipper that was just started has not taken its lock yet.
+_START_SECONDS = 5.0
+# Silence until a line on stderr says what a wait is about.
+QUIET_SECONDS = 2.0
+
+
+class Session:
+    """Writes `spool` and watches what becomes of it.
+
+    `spool` is another one after a fork: the parent's is the parent's, and a child that logs
+    becomes a writer of its own.
+    """
+
+    def __init__(
+        self,
+        host: Path,
+        header: Header,
+        token: str | None,
+        callbacks: Callbacks,
+        *,
+        lag_seconds: float | None = None,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        """Makes the spool and starts a shipper. Raises OSError when there can be no spool."""
+        self.host = host
+        self.header = header
+        self._token = token
+        self.callbacks = callbacks
+        self._lag_seconds = lag_seconds
+        self._announce = announce
+        self.spool = SpoolWriter(host, header, token)
+        self.lost = 0
+        self._lost_error: OSError | None = None
+        self._lost_told = 0
+        self._heard = 0
+        self._waypoints: deque[tuple[float, int]] = deque()
+        self._lagging = False
+        self._shipper_started = 0.0
+        self._dashboard = ""
+        self.closed = False
+        self._stop = threading.Event()
+        self._hearing = threading.Lock()
+        self._watching: threading.Thread | None = None
+        self._begin()
+
+    @property
+    def offline(self) -> bool:
+        return self.header.mode == "offline"
+
+    def _begin(self) -> None:
+        self.item(
+            pb.Item(
+                writer_status=pb.WriterStatus(
+                    state=pb.WRITER_STATE_RUNNING, started_at=now_ms(),
+                    host=self.header.host, pid=self.header.pid,
+                )
+            )
+        )  # fmt: skip
+        self._ensure_shipper()
+        self._watching = threading.Thread(target=self._watch, name="naiad watch", daemon=True)
+        self._watching.start()
+
+    def item(self, item: pb.Item) -> None:
+        """Spools an item; one that can't be is counted and told."""
+        item.timestamp = item.timestamp or now_ms()
+        try:
+            self.spool.item(item)
+        except OSError as error:
+            self.lose(error)
+
+    def lose(self, error: OSError) -> None:
+        """A record could not be spooled. The thread tells it, once and not per call."""
+        self.lost += 1
+        self._lost_error = error
+
+    # --- what became of it -----------------------------------------------------------------
+
+    def progress(self) -> dict[str, Any]:
+        return read_progress(self.spool.folder)
+
+    def dashboard(self, wait: float = 0.0) -> str:
+        """Where the dashboard is; asked of the server by the shipper, so it may take a moment
+        at the beginning. Without an answer: where `naiad up` has it by default."""
+        deadline = time.monotonic() + wait
+        while not self._dashboard:
+            self._dashboard = str(self.progress().get("dashboard") or "")
+            if self._dashboard or time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_SECONDS)
+        return self._dashboard or DEFAULT_DASHBOARD
+
+    def wait(self, what: str, timeout: float | None, *, verbose: bool) -> bool:
+        """Until everything spooled so far is `what`, "acknowledged" or "stored"; False when
+        that was not so within `timeout` seconds. Raises KeyboardInterrupt."""
+        target = self.spool.last_record
+        waiting = self.spool.folder / WAITING
+        start = time.monotonic()
+        said = 0.0
+        next_check = start
+        try:
+            if what == "stored":
+                with contextlib.suppress(OSError):
+                    waiting.touch()
+            while True:
+                progress = self.progress()
+                done = int(progress.get(what, 0))
+                if done >= target:
+                    self.hear(progress)
+                    return True
+                now = time.monotonic()
+                if timeout is not None and now - start >= timeout:
+                    self.hear(progress)
+                    return False
+                if now >= next_check:
+                    next_check = now + WATCH_SECONDS
+                    self._ensure_shipper()
+                    if not self.spool.folder.exists():
+                        # Somebody removed it: there is nothing to wait for.
+                        return False
+                if verbose and now - start >= QUIET_SECONDS and now - said >= 10:
+                    said = now
+                    self._say_waiting(what, target - done, progress)
+                time.sleep(POLL_SECONDS)
+        finally:
+            if what == "stored":
+                with contextlib.suppress(OSError):
+                    waiting.unlink()
+
+    def _say_waiting(self, what: str, left: int, progress: dict[str, Any]) -> None:
+        doing = "sent" if what == "acknowledged" else "readable"
+        trouble = progress.get("trouble")
+        why = f" ({trouble})" if trouble else ""
+        say(f"run {self.header.run_id}: waiting for {left:,} records to be {doing}{why}")
+
+    def _ensure_shipper(self) -> None:
+        now = time.monotonic()
+        if now - self._shipper_started > _START_SECONDS and not shipper_runs(self.host):
+            self._shipper_started = now
+            start_shipper(self.host)
+
+    # --- the thread ------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        while not self._stop.wait(WATCH_SECONDS if self._dashboard or self.offline else 0.1):
+            try:
+                self.spool.prepare()
+                self._ensure_shipper()
+                progress = self.progress()
+                self.hear(progress)
+                self._tell_lost()
+                self._measure_lag(progress)
+                if not self._dashboard and progress.get("dashboard"):
+                    self._dashboard = str(progress["dashboard"])
+                    if self._announce:
+                        self._announce(self._dashboard)
+            except Exception:
+                # Whatever it is: the training goes on, and so does the next look.
+                log.exception("a look at the spool failed")
+
+    def hear(self, progress: dict[str, Any]) -> None:
+        """Passes on what the shipper said since the last time."""
+        with self._hearing:
+            fresh = [m for m in progress.get("messages", ()) if m["n"] > self._heard]
+            if fresh:
+                self._heard = max(m["n"] for m in fresh)
+        for message in fresh:
+            text = str(message["text"])
+            match message["kind"]:
+                case "network":
+                    self.callbacks.network_error(
+                        NaiadConnectionError(f"{text}; the data waits in the spool")
+                    )
+                case "auth":
+                    self.callbacks.error(NaiadAuthError(text))
+                case "warning":
+                    self.callbacks.warning(NaiadError(text))
+                case _:
+                    self.callbacks.error(NaiadRejected(text))
+
+    def _tell_lost(self) -> None:
+        if self.lost > self._lost_told:
+            first = not self._lost_told
+            self._lost_told = self.lost
+            error = NaiadSpoolError(
+                f"the spool {self.spool.folder} can't be written ({self._lost_error}):"
+                f" {self.lost:,} records are lost so far; free some space, or set"
+                " NAIAD_LOG_DIRECTORY"
+            )
+            if first:
+                log.error("%s", error)
+            if self.callbacks.on_queue_full:
+                self.callbacks.queue_full(error)
+
+    def _measure_lag(self, progress: dict[str, Any]) -> None:
+        if self._lag_seconds is None:
+            return
+        acknowledged = int(progress.get("acknowledged", 0))
+        now = time.monotonic()
+        self._waypoints.append((now, self.spool.last_record))
+        while self._waypoints and self._waypoints[0][1] <= acknowledged:
+            self._waypoints.popleft()
+        lag = now - self._waypoints[0][0] if self._waypoints else 0.0
+        if lag > self._lag_seconds and not self._lagging:
+            self.callbacks.async_lag()
+        self._lagging = lag > self._lag_seconds
+
+    # --- end -------------------------------------------------------------------------------
+
+    def end(self, state: pb.WriterState.ValueType, reason: str) -> None:
+        """Writes how this process's part ended."""
+        self.item(
+            pb.Item(
+                writer_status=pb.WriterStatus(
+                    state=state, reason=reason, host=self.header.host, pid=self.header.pid
+                )
+            )
+        )
+
+    def close(self) -> None:
+        """Lets go of the spool; the shipper sends what is left."""
+        if not self.closed:
+            self.closed = True
+            self._stop.set()
+            self._tell_lost()
+            if self._watching and self._watching is not threading.current_thread():
+                self._watching.join(WATCH_SECONDS)
+            self.spool.close()
+
+    def after_fork_in_child(self) -> None:
+        """The spool is the parent's; a child that logs gets one of its own, on demand."""
+        self.spool.forget()
+        self._stop.set()
+
+    def reopened(self, pid: int) -> Session:
+        """This session again, for the forked child `pid`. Raises OSError."""
+        memory = RunMemory(self.host, self.header.project, self.header.run_id)
+        header = replace(
+            self.header, writer_id=new_writer_id(), epoch=memory.next_epoch(), pid=pid, role="child"
+        )
+        return Session(
+            self.host, header, self._token, self.callbacks, lag_seconds=self._lag_seconds
+        )
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def say(text: str) -> None:
+    """A line for the user, beside whatever the training prints."""
+    with contextlib.suppress(Exception):
+        print(f"naiad: {text}", file=sys.__stderr__ or sys.stderr, flush=True)

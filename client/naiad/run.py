@@ -1,0 +1,786 @@
+"""`naiad.Run`: what training code calls."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import quote
+
+from naiad import _ending
+from naiad._callbacks import Callbacks, ErrorCallback
+from naiad._configs import ConfigValue, plan_configs
+from naiad._console_series import ConsoleSeries
+from naiad._hardware import default_namespace
+from naiad._session import Session, now_ms, say
+from naiad._source import source_attributes, source_files
+from naiad._validation import (
+    check_files,
+    check_histograms,
+    check_metrics,
+    check_step,
+    check_strings,
+    check_tags,
+    check_timestamp,
+)
+from naiad.connection import check_url
+from naiad.exceptions import (
+    NaiadClosedError,
+    NaiadError,
+    NaiadSpoolError,
+    NaiadTypeError,
+    NaiadValueError,
+)
+from naiad.ids import generate_run_id
+from naiad.settings import (
+    MODES,
+    api_token,
+    default_project,
+    host_name,
+    raise_on_failure,
+    server_url,
+    spool_root,
+)
+from naiad.spool.folder import HostLock, RunMemory, host_folder, new_writer_id
+from naiad.spool.layout import Header
+from naiad.types import File, Histogram, SourceTrackingConfig
+from naiad_proto.limits import (
+    MAX_STRING_BYTES,
+    check_experiment_name,
+    check_path,
+    check_project,
+    check_run_id,
+)
+from naiad_proto.steps import MAX_MICRO_STEP, MICRO
+from naiad_proto.v1 import records_pb2 as pb
+
+CLOSE_SECONDS = 30.0
+# Files up to this size are copied when they are logged, so that the caller may change them at
+# once; larger ones are read in place when they are sent.
+COPIED_BYTES = 16 * 1024 * 1024
+# What can go into the spool as it is. bool is no number here, though Python says so.
+_PLAIN = frozenset({float, int})
+
+_SOURCE = SourceTrackingConfig()
+
+
+class Run:
+    """One training, followed.
+
+    The methods write to a file of this machine and return; a process beside this one sends
+    it. They never raise because of what is logged or of the server's state: a bad item is
+    left out, told to `on_error_callback` and the `naiad` logger, and everything else of the
+    call is kept. With NAIAD_LOG_FAILURE_ACTION=raise they raise `NaiadValueError` instead.
+
+    Threads may share a run. A forked child that logs becomes a writer of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str | None = None,
+        project: str | None = None,
+        api_token: str | None = None,
+        mode: Literal["async", "offline", "disabled"] | None = None,
+        experiment_name: str | None = None,
+        creation_time: datetime | None = None,
+        fork_run_id: str | None = None,
+        fork_step: float | int | None = None,
+        log_directory: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        tls_ca: str | os.PathLike[str] | None = None,
+        enable_console_log_capture: bool = True,
+        hardware_interval: float | None = 10.0,
+        runtime_namespace: str | None = None,
+        source_tracking_config: SourceTrackingConfig | None = _SOURCE,
+        inherit_configs: bool = True,
+        async_lag_threshold: float | None = None,
+        on_async_lag_callback: Callable[[], None] | None = None,
+        on_queue_full_callback: ErrorCallback | None = None,
+        on_network_error_callback: ErrorCallback | None = None,
+        on_error_callback: ErrorCallback | None = None,
+        on_warning_callback: ErrorCallback | None = None,
+    ) -> None:
+        """Begins a run, or goes on with it if the server knows `run_id`.
+
+        run_id: without a slash; made up when left out.
+        project: "workspace/name", made on first use; default NAIAD_PROJECT.
+        api_token: default NAIAD_API_TOKEN; a server on this machine needs none.
+        mode: "async" sends at once, "offline" keeps the data for `naiad sync`, "disabled"
+            does nothing at all; default NAIAD_MODE, then "async".
+        experiment_name: what the run is called; runs of one name are its versions.
+        fork_run_id, fork_step: the run continues that one's series after that step.
+        log_directory: folder of the spools; default NAIAD_LOG_DIRECTORY, then .naiad/spool.
+        url: of the server; default NAIAD_URL, then grpc://127.0.0.1:7420.
+        tls_ca: file with the CA certificates for grpcs:// URLs; default NAIAD_TLS_CA.
+        enable_console_log_capture: keep what the process prints as string series.
+        hardware_interval: seconds between hardware samples; None for none.
+        runtime_namespace: where those two go; default runtime/<host>.
+        source_tracking_config: what to keep of the source code; None for nothing.
+        async_lag_threshold: seconds; `on_async_lag_callback` is called when the oldest
+            record not yet taken by the server is older than that.
+
+        Raises NaiadValueError or NaiadTypeError for a wrong argument, and nothing else.
+        """
+        self._mode = _mode(mode)
+        self._given_project = project
+        self.run_id = generate_run_id() if run_id is None else run_id
+        self.experiment_name = experiment_name
+        self.project = self._checked_identity(project)
+        fork_micro = _fork_step(fork_run_id, fork_step)
+        born = now_ms() if creation_time is None else _timestamp("creation_time", creation_time)
+        self._namespace = _namespace(runtime_namespace)
+        interval = _interval(hardware_interval)
+        try:
+            address = check_url(server_url(url))
+        except ValueError as error:
+            raise NaiadValueError(str(error)) from None
+
+        self.callbacks = Callbacks(
+            on_error=on_error_callback,
+            on_warning=on_warning_callback,
+            on_network_error=on_network_error_callback,
+            on_queue_full=on_queue_full_callback,
+            on_async_lag=on_async_lag_callback,
+        )
+        self._guard = threading.Lock()
+        self._closed = False
+        self._session: Session | None = None
+        # In a forked child: the parent's session, from which to make one.
+        self._forked_from: Session | None = None
+        self._ended = False
+        self._console: ConsoleSeries | None = None
+        self._primary: HostLock | None = None
+        self._source_thread: threading.Thread | None = None
+        if self._mode == "disabled":
+            return
+
+        token = None if self._mode == "offline" else _token(api_token)
+        host, note = _host_folder(log_directory)
+        memory = RunMemory(host, self.project, self.run_id)
+        header = Header(
+            project=self.project,
+            run_id=self.run_id,
+            writer_id=new_writer_id(),
+            epoch=memory.next_epoch(),
+            url=address,
+            host=host_name(),
+            pid=os.getpid(),
+            mode=self._mode,
+            hardware=self._namespace if interval else "",
+            hardware_interval=interval or 10.0,
+            ca_file=str(Path(tls_ca).absolute()) if tls_ca else os.environ.get("NAIAD_TLS_CA", ""),
+        )
+        try:
+            self._session = Session(
+                host, header, token, self.callbacks,
+                lag_seconds=async_lag_threshold, announce=self._announce,
+            )  # fmt: skip
+        except OSError as error:
+            self._mode = "disabled"
+            self.callbacks.queue_full(
+                NaiadSpoolError(
+                    f"no spool can be written in {host} ({error}): NOTHING of run {self.run_id!r}"
+                    " is kept. Free some space, or set NAIAD_LOG_DIRECTORY to another folder"
+                )
+            )
+            return
+        if note:
+            self.callbacks.warning(NaiadSpoolError(note))
+        self._begin(born, fork_run_id, fork_micro, inherit_configs)
+        self._primary = memory.console_lock()
+        is_primary = self._primary.take()
+        if enable_console_log_capture:
+            self._console = ConsoleSeries(self, memory, self._namespace, plain_name=is_primary)
+            self._console.start()
+        if source_tracking_config is not None and is_primary:
+            self._source_thread = threading.Thread(
+                target=self._record_source, args=(source_tracking_config,),
+                name="naiad source", daemon=True,
+            )  # fmt: skip
+            self._source_thread.start()
+        _ending.watch(self)
+
+    # --- logging -------------------------------------------------------------------------
+
+    def log_metrics(
+        self,
+        data: Mapping[str, float | int],
+        step: float | int,
+        *,
+        timestamp: datetime | float | None = None,
+        preview: bool = False,
+        preview_completion: float | None = None,
+    ) -> None:
+        """One point for each path of `data` at `step`, from 0 to below 1e12 with up to six
+        fractional digits. NaN and infinities are kept.
+
+        timestamp: a datetime, or Unix seconds; default now.
+        preview: a provisional value, which any later point of the same step replaces;
+            `preview_completion`, 0 to 1, says how far it is.
+        """
+        session = self._session or self._reopened()
+        if session is None:
+            return
+        if (
+            type(step) is int
+            and 0 <= step <= _LAST_WHOLE_STEP
+            and timestamp is None
+            and not preview
+            and type(data) is dict
+            and _PLAIN.issuperset(map(type, data.values()))
+            and data
+        ):
+            try:
+                session.spool.metrics(data, step * MICRO, now_ms())
+                return
+            except OSError as error:
+                self._lose(session, error)
+                return
+            except (ValueError, TypeError, OverflowError, AttributeError):
+                pass  # something in `data`: the slow way says what
+        self._log_metrics_slowly(session, data, step, timestamp, preview, preview_completion)
+
+    def _log_metrics_slowly(
+        self,
+        session: Session,
+        data: Mapping[str, float | int],
+        step: float | int,
+        timestamp: datetime | float | None,
+        preview: bool,
+        completion: float | None,
+    ) -> None:
+        try:
+            micro, at = check_step(step), _at(timestamp)
+            if completion is not None and not preview:
+                raise ValueError("preview_completion is given without preview=True")
+            far = _completion(completion)
+        except (ValueError, TypeError) as error:
+            self._refuse([f"metrics {_names(data)}: {error}"])
+            return
+        good, problems = check_metrics(data)
+        if good:
+            try:
+                if preview:
+                    session.spool.preview(good, micro, at, far)
+                else:
+                    session.spool.metrics(good, micro, at)
+            except OSError as error:
+                self._lose(session, error)
+        self._refuse(problems)
+
+    def log_configs(
+        self,
+        data: Mapping[str, Any],
+        flatten: bool = False,
+        cast_unsupported: bool = False,
+    ) -> None:
+        """Sets single values: int, float, str, bool, datetime, or a set, list or tuple of
+        strings.
+
+        flatten: nested mappings, sequences and dataclasses become paths, {"a": {"b": 1}} is
+            "a/b".
+        cast_unsupported: values of other types become strings instead of being refused.
+        """
+        session = self._session or self._reopened()
+        if session is None:
+            return
+        good, problems = plan_configs(data, flatten=flatten, cast_unsupported=cast_unsupported)
+        for path, value in good.items():
+            session.item(_config_item(path, value))
+        self._refuse(problems)
+
+    def log_string_series(
+        self,
+        data: Mapping[str, str],
+        step: float | int,
+        *,
+        timestamp: datetime | float | None = None,
+    ) -> None:
+        """One string for each path of `data` at `step`."""
+        session = self._session or self._reopened()
+        if session is None:
+            return
+        placed = self._place("strings", data, step, timestamp)
+        if placed is None:
+            return
+        good, problems = check_strings(data)
+        for path, value in good.items():
+            try:
+                session.spool.string(path, value, *placed)
+            except OSError as error:
+                self._lose(session, error)
+        self._refuse(problems)
+
+    def log_histograms(
+        self,
+        histograms: Mapping[str, Histogram],
+        step: float | int,
+        *,
+        timestamp: datetime | float | None = None,
+    ) -> None:
+        """One `naiad.Histogram` for each path at `step`."""
+        session = self._session or self._reopened()
+        if session is None:
+            return
+        placed = self._place("histograms", histograms, step, timestamp)
+        if placed is None:
+            return
+        good, problems = check_histograms(histograms)
+        for path, histogram in good.items():
+            point = pb.HistogramPoint(path=path, step=placed[0], histogram=histogram.message())
+            session.item(pb.Item(timestamp=placed[1], histogram_point=point))
+        self._refuse(problems)
+
+    def add_tags(self, tags: Iterable[str], group_tags: bool = False) -> None:
+        """Adds to sys/tags, or to sys/group_tags."""
+        self._change_tags(tags, group_tags, remove=False)
+
+    def remove_tags(self, tags: Iterable[str], group_tags: bool = False) -> None:
+        """Removes from sys/tags, or from sys/group_tags."""
+        self._change_tags(tags, group_tags, remove=True)
+
+    def _change_tags(self, tags: Iterable[str], group_tags: bool, *, remove: bool) -> None:
+        session = self._session or self._reopened()
+        if session is None:
+            return
+        good, problems = check_tags(tags)
+        if good:
+            path = "sys/group_tags" if group_tags else "sys/tags"
+            change = pb.UpdateStringSet(path=path, **{"remove" if remove else "add": good})
+            session.item(pb.Item(update_string_set=change))
+        self._refuse(problems)
+
+    def assign_files(self, files: Mapping[str, str | Path | bytes | File]) -> None:
+        """Stores one file for each path: a file's name, its content as bytes, or a
+        `naiad.File`. Files above 16 MiB are read when they are sent: leave them in place."""
+        session = self._session or self._reopened()
+        if session is None:
+            return
+        good, problems = check_files(files)
+        for path, file in good.items():
+            item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
+            problems += self._spool_file(session, path, file, item)
+        self._refuse(problems)
+
+    def log_files(
+        self,
+        files: Mapping[str, str | Path | bytes | File],
+        step: float | int,
+        *,
+        timestamp: datetime | float | None = None,
+    ) -> None:
+        """As `assign_files`, as a point of a file series at `step`."""
+        session = self._session or self._reopened()
+        if session is None:
+            return
+        placed = self._place("files", files, step, timestamp)
+        if placed is None:
+            return
+        good, problems = check_files(files)
+        for path, file in good.items():
+            point = pb.FilePoint(path=path, step=placed[0])
+            item = pb.Item(timestamp=placed[1], file_point=point)
+            problems += self._spool_file(session, path, file, item)
+        self._refuse(problems)
+
+    def _spool_file(self, session: Session, path: str, file: File, item: pb.Item) -> list[str]:
+        name, mime_type = file.name_for(path), file.mime_type_for(path)
+        try:
+            if isinstance(file.source, bytes):
+                source = session.spool.place_for_file()
+                source.write_bytes(file.source)
+            else:
+                source = Path(file.source).absolute()
+                if source.stat().st_size <= COPIED_BYTES:
+                    copy = session.spool.place_for_file()
+                    shutil.copyfile(source, copy)
+                    source = copy
+            own = source.is_relative_to(session.spool.folder)
+            session.spool.file(
+                item, {"source": str(source), "name": name, "mime_type": mime_type, "own": own}
+            )
+        except OSError as error:
+            return [f"the file for {path!r} can't be kept: {error}"]
+        return []
+
+    # --- waiting and ending --------------------------------------------------------------
+
+    def wait_for_submission(self, timeout: float | None = None, verbose: bool = True) -> bool:
+        """Waits until the server has taken everything logged so far, in its durable log.
+        Returns False if that took longer than `timeout` seconds, or the run is offline."""
+        return self._wait("acknowledged", timeout, verbose)
+
+    def wait_for_processing(self, timeout: float | None = None, verbose: bool = True) -> bool:
+        """Waits until everything logged so far can be read back. Returns False if that took
+        longer than `timeout` seconds, or the run is offline."""
+        return self._wait("stored", timeout, verbose)
+
+    def _wait(self, what: str, timeout: float | None, verbose: bool) -> bool:
+        session = self._session
+        if session is None:
+            return True
+        if session.offline:
+            if verbose:
+                say("the run is offline: nothing is sent until `naiad sync`")
+            return False
+        if self._console:
+            self._console.flush()
+        self._join_source()
+        return session.wait(what, timeout, verbose=verbose)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Ends the run as finished. Waits until the server has taken everything, for at most
+        `timeout` seconds (30); what is left then stays in the spool and is sent on, or at
+        the next run, or by `naiad sync`. Ctrl-C ends the wait at once."""
+        self._end(None)
+        self._finish(CLOSE_SECONDS if timeout is None else timeout)
+
+    def terminate(self) -> None:
+        """Ends the run as stopped, without waiting. Nothing is lost: the rest is sent by the
+        process beside this one."""
+        self._write_end(pb.WRITER_STATE_STOPPED, "terminated", None)
+        self._finish(0)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end(error)
+        self._finish(CLOSE_SECONDS)
+
+    # --- addresses -----------------------------------------------------------------------
+
+    def get_run_url(self) -> str:
+        """The run's page in the dashboard."""
+        return self._run_url(self._dashboard())
+
+    def get_experiment_url(self) -> str:
+        """The dashboard's page with all runs of this experiment."""
+        url = f"{self._dashboard()}/runs?project={quote(self.project, safe='')}"
+        if self.experiment_name:
+            url += f"&experiment={quote(self.experiment_name, safe='')}"
+        return url
+
+    def _dashboard(self) -> str:
+        if self._session and not self._session.offline:
+            return self._session.dashboard(wait=3.0).rstrip("/")
+        from naiad.settings import DEFAULT_DASHBOARD
+
+        return DEFAULT_DASHBOARD
+
+    def _run_url(self, dashboard: str) -> str:
+        project, run = quote(self.project, safe=""), quote(self.run_id, safe="")
+        return f"{dashboard.rstrip('/')}/run?project={project}&run={run}"
+
+    def _announce(self, dashboard: str) -> None:
+        if not os.environ.get("NAIAD_QUIET"):
+            say(f"run {self.run_id} at {self._run_url(dashboard)}")
+
+    # --- the beginning -------------------------------------------------------------------
+
+    def _checked_identity(self, given: str | None) -> str:
+        project = default_project(given)
+        if project is None:
+            raise NaiadValueError(
+                "no project is given: pass project='workspace/name' or set NAIAD_PROJECT"
+            )
+        for name, value in (
+            ("project", project), ("run_id", self.run_id),
+            ("experiment_name", self.experiment_name),
+        ):  # fmt: skip
+            if value is not None and not isinstance(value, str):
+                raise NaiadTypeError(f"{name} is {value!r}; it must be a string")
+        problem = check_project(project) or check_run_id(self.run_id)
+        if self.experiment_name is not None:
+            problem = problem or check_experiment_name(self.experiment_name)
+        if problem:
+            raise NaiadValueError(problem)
+        return project
+
+    def _begin(
+        self, born: int, fork_run_id: str | None, fork_step: int, inherit_configs: bool
+    ) -> None:
+        assert self._session
+        create = pb.CreateRun(created_at=born)
+        if fork_run_id is not None:
+            create.fork_run_id = fork_run_id
+            create.fork_step = fork_step
+            create.inherit_configs = inherit_configs
+        self._session.item(pb.Item(create_run=create))
+        if self.experiment_name is not None:
+            self._session.item(_config_item("sys/name", self.experiment_name))
+
+    def _record_source(self, config: SourceTrackingConfig) -> None:
+        """In a thread: git may take its time on a large repository."""
+        try:
+            session = self._session
+            if session is None:
+                return
+            for path, value in source_attributes(config).items():
+                session.item(_config_item(path, value))
+            files: Mapping[str, str | Path | bytes | File] = source_files(config)
+            for path, file in check_files(files)[0].items():
+                item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
+                self._spool_file(session, path, file, item)
+        except Exception as error:
+            self.callbacks.warning(NaiadError(f"the source could not be looked at: {error}"))
+
+    def _join_source(self) -> None:
+        thread = self._source_thread
+        if thread and thread is not threading.current_thread():
+            thread.join(10.0)
+
+    # --- the end -------------------------------------------------------------------------
+
+    def _end(self, error: BaseException | None) -> None:
+        state, reason = _ending.state_of(error)
+        self._write_end(state, reason, error if state == pb.WRITER_STATE_FAILED else None)
+
+    def _write_end(
+        self, state: pb.WriterState.ValueType, reason: str, error: BaseException | None
+    ) -> None:
+        with self._guard:
+            session = self._session
+            if session is None or self._ended:
+                return
+            self._ended = True
+        if self._console:
+            self._console.stop()
+        self._join_source()
+        if error is not None:
+            text = "".join(traceback.format_exception(error))
+            # Its end says most.
+            text = text.encode("utf-8", "replace")[-MAX_STRING_BYTES:].decode("utf-8", "ignore")
+            session.item(_config_item(f"{self._namespace}/traceback", text))
+        session.end(state, reason)
+
+    def _stopped_by(self, signal_name: str) -> None:
+        """The process is about to end; what it logs until then is still taken."""
+        with self._guard:
+            session = self._session
+            if session is None or self._ended:
+                return
+            self._ended = True
+        if self._console:
+            self._console.flush()
+        session.end(pb.WRITER_STATE_STOPPED, signal_name)
+
+    def _wait_at_end(self, seconds: float) -> None:
+        session = self._session
+        if session is None or session.offline:
+            return
+        try:
+            done = seconds > 0 and session.wait("acknowledged", seconds, verbose=True)
+        except KeyboardInterrupt:
+            done = False
+        if not done and session.spool.folder.exists():
+            left = session.spool.last_record - int(session.progress().get("acknowledged", 0))
+            if left > 0 and seconds > 0:
+                say(
+                    f"run {self.run_id}: {left:,} records are not sent yet. They are safe in"
+                    f" {session.spool.folder} and go out as soon as the server can be reached, at"
+                    " the latest with `naiad sync`"
+                )
+
+    def _finish(self, timeout: float) -> None:
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            session = self._session
+        _ending.forget(self)
+        if session is None:
+            return
+        self._wait_at_end(timeout)
+        session.close()
+        if self._primary:
+            self._primary.release()
+        if session.offline and not os.environ.get("NAIAD_QUIET"):
+            say(f"run {self.run_id} is kept in {session.spool.folder}; send it with `naiad sync`")
+
+    # --- fork ----------------------------------------------------------------------------
+
+    def _after_fork_in_child(self) -> None:
+        self._guard = threading.Lock()
+        self.callbacks._guard = threading.Lock()
+        self._source_thread = None
+        if self._console:
+            self._console.leave()
+            self._console = None
+        if self._session:
+            self._session.after_fork_in_child()
+            self._forked_from, self._session = self._session, None
+
+    def _reopened(self) -> Session | None:
+        """In a forked child, its own session; else None: there is nowhere to log to."""
+        with self._guard:
+            if self._session is not None:
+                return self._session
+            if self._forked_from is None or self._ended:
+                return None
+            try:
+                self._session = self._forked_from.reopened(os.getpid())
+            except OSError as error:
+                self.callbacks.queue_full(NaiadSpoolError(f"no spool for a forked child: {error}"))
+            self._forked_from = None
+            return self._session
+
+    # --- what can't be taken -------------------------------------------------------------
+
+    def _place(self, what: str, data: Any, step: Any, timestamp: Any) -> tuple[int, int] | None:
+        """(micro-steps, milliseconds), or None when they can't be told."""
+        try:
+            return check_step(step), _at(timestamp)
+        except (ValueError, TypeError) as error:
+            self._refuse([f"{what} {_names(data)}: {error}"])
+            return None
+
+    def _refuse(self, problems: list[str]) -> None:
+        for problem in problems:
+            self.callbacks.error(NaiadValueError(problem))
+        if problems and raise_on_failure():
+            raise NaiadValueError("; ".join(problems))
+
+    def _lose(self, session: Session, error: OSError) -> None:
+        if self._closed:
+            closed = NaiadClosedError(
+                f"run {self.run_id!r} is closed; what is logged after that is not kept"
+            )
+            self.callbacks.error(closed)
+            if raise_on_failure():
+                raise closed
+            return
+        session.lose(error)
+        if raise_on_failure():
+            raise NaiadSpoolError(str(error)) from error
+
+
+_LAST_WHOLE_STEP = MAX_MICRO_STEP // MICRO
+
+
+def _mode(mode: str | None) -> str:
+    chosen = mode or os.environ.get("NAIAD_MODE") or "async"
+    if chosen not in MODES:
+        raise NaiadValueError(f"mode {chosen!r} is none of {', '.join(map(repr, MODES))}")
+    return chosen
+
+
+def _token(given: str | None) -> str | None:
+    token = api_token(given)
+    if token is not None and not isinstance(token, str):
+        raise NaiadTypeError("api_token must be a string")
+    return token.strip() if token else None
+
+
+def _timestamp(name: str, value: Any) -> int:
+    try:
+        return check_timestamp(value)
+    except (ValueError, TypeError) as error:
+        raise NaiadValueError(f"{name}: {error}") from None
+
+
+def _at(timestamp: Any) -> int:
+    return now_ms() if timestamp is None else check_timestamp(timestamp)
+
+
+def _completion(value: float | None) -> float:
+    if value is None:
+        return 0.0
+    number = float(value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"preview_completion {value} is not between 0 and 1")
+    return number
+
+
+def _fork_step(fork_run_id: str | None, fork_step: float | int | None) -> int:
+    if (fork_run_id is None) != (fork_step is None):
+        raise NaiadValueError("fork_run_id and fork_step belong together; give both or neither")
+    if fork_run_id is None or fork_step is None:
+        return 0
+    if problem := check_run_id(fork_run_id):
+        raise NaiadValueError(f"fork_run_id: {problem}")
+    try:
+        return check_step(fork_step)
+    except (ValueError, TypeError) as error:
+        raise NaiadValueError(f"fork_step: {error}") from None
+
+
+def _namespace(given: str | None) -> str:
+    namespace = default_namespace() if given is None else str(given).strip("/")
+    if problem := check_path(namespace):
+        raise NaiadValueError(f"runtime_namespace: {problem}")
+    return namespace
+
+
+def _interval(given: float | None) -> float | None:
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        raise NaiadTypeError(f"hardware_interval is {given!r}; give seconds, or None") from None
+    if not 1 <= seconds <= 3600:
+        raise NaiadValueError(f"hardware_interval {given} is not between 1 and 3600 s")
+    return seconds
+
+
+def _host_folder(directory: str | os.PathLike[str] | None) -> tuple[Path, str]:
+    """The spools' folder, and a warning if it had to be another than was asked for."""
+    root = spool_root(directory)
+    try:
+        return _writable(host_folder(root)), ""
+    except OSError as error:
+        other = Path(tempfile.gettempdir()) / f"naiad-{os.getuid()}" / "spool"
+        try:
+            return _writable(host_folder(other)), (
+                f"the spool folder {root} can't be written ({error}); {other} is used instead:"
+                f" `naiad sync {other}` sends what may be left there"
+            )
+        except OSError:
+            return root / host_name(), ""
+
+
+def _writable(folder: Path) -> Path:
+    (folder / "runs").mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
+
+
+def _config_item(path: str, value: ConfigValue) -> pb.Item:
+    if isinstance(value, set | frozenset):
+        change = pb.UpdateStringSet(path=path, add=sorted(value))
+        return pb.Item(timestamp=now_ms(), update_string_set=change)
+    if isinstance(value, bool):
+        made = pb.Value(bool_value=value)
+    elif isinstance(value, int):
+        made = pb.Value(int_value=value)
+    elif isinstance(value, float):
+        made = pb.Value(float_value=value)
+    elif isinstance(value, datetime):
+        made = pb.Value(datetime_value=check_timestamp(value))
+    else:
+        made = pb.Value(string_value=value)
+    return pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path, value=made))
+
+
+def _names(data: Any) -> str:
+    """The paths of a call, as a message can carry them."""
+    try:
+        names = [repr(name) for name in data]
+    except TypeError:
+        return repr(data)[:80]
+    shown = ", ".join(names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
