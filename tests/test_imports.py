@@ -62,8 +62,6 @@ def test_a_package_imports_only_what_stands_upstream(package: str) -> None:
 
 def test_every_package_of_the_wheel_is_held() -> None:
     found = {
-        p.parent.name
-        for p in ROOT.glob("*/*/__init__.py")
-        if p.parent.name.startswith("naiad")
+        p.parent.name for p in ROOT.glob("*/*/__init__.py") if p.parent.name.startswith("naiad")
     }
     assert found == set(PACKAGES)

@@ -6,14 +6,17 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from naiad._hardware import HardwareSampler
 from naiad.settings import host_name
 from naiad.spool.folder import RunMemory, new_writer_id, read_token
 from naiad.spool.layout import Header
 from naiad.spool.writer import SpoolWriter
 from naiad_proto.steps import MICRO
 from naiad_proto.v1 import records_pb2 as pb
+
+if TYPE_CHECKING:
+    from naiad._hardware import HardwareSampler
 
 log = logging.getLogger("naiad.shipper")
 
@@ -70,6 +73,9 @@ class HardwareShip:
         )  # fmt: skip
         writer = SpoolWriter(self._host, own, read_token(folder))
         if self._sampler is None:
+            # Not before: NVML and psutil take a moment, and `naiad sync` needs neither.
+            from naiad._hardware import HardwareSampler
+
             self._sampler = HardwareSampler()
         status = pb.WriterStatus(state=pb.WRITER_STATE_RUNNING, started_at=_now(), host=own.host)
         writer.item(pb.Item(timestamp=_now(), writer_status=status))

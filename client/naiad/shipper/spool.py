@@ -150,11 +150,15 @@ class SpoolShip:
             return False
         call, self._opening = self._opening, None
         error = call.exception()
-        if error is not None:
+        if error is None:
+            self.server.succeeded()
+            self.told.epoch = max(self.header.epoch, call.result().highest_epoch + 1)
+        elif error.code() in RETRY | BLOCKED:
             self._trouble(error)
             return False
-        self.server.succeeded()
-        self.told.epoch = max(self.header.epoch, call.result().highest_epoch + 1)
+        else:
+            # Its batches are going to hear the same, and are kept with the reason.
+            self.told.epoch = self.header.epoch
         self.told.opened = True
         # Before anything is sent under it: a restarted shipper has to use the same.
         self._tell()
