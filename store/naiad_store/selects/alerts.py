@@ -91,8 +91,8 @@ def waiting_elsewhere(store: Store, sinks: Iterable[str]) -> dict[str, int]:
 
 
 def running_writers(store: Store) -> list[dict[str, Any]]:
-    """Writers that said that they run and haven't said that they ended: project, run_id, writer_id, host, pid,
-    last_seen_at_ms."""
+    """Writers that said that they run and haven't said that they ended: project, run_id,
+    writer_id, host, pid, last_seen_at_ms."""
     sql = """
         SELECT w.project AS project, r.run_id AS run_id, w.writer_id AS writer_id,
             w.host AS host, w.pid AS pid,

@@ -1,0 +1,64 @@
+"""Arrow tables as streams of bytes of a size that gRPC likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+CHUNK_BYTES = 1024 * 1024
+_ROWS = 65_536
+
+
+class _Sink:
+    """A file that remembers what was written since the last look."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.size = 0
+
+    def write(self, data: object) -> int:
+        part = bytes(memoryview(data))  # type: ignore[arg-type]
+        self._parts.append(part)
+        self.size += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        self.size = 0
+        return taken
+
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+
+def chunks(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """One Arrow IPC stream, in pieces of about `CHUNK_BYTES`."""
+    sink = _Sink()
+    # Each batch names its own dictionary; readers of the whole stream join them.
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            if sink.size >= CHUNK_BYTES:
+                yield from _cut(sink.take())
+    yield from _cut(sink.take())
+
+
+def table_chunks(table: pa.Table) -> Iterator[bytes]:
+    return chunks(table.schema, table.to_batches(max_chunksize=_ROWS))
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    for begin in range(0, len(data), CHUNK_BYTES):
+        yield data[begin : begin + CHUNK_BYTES]

@@ -1,0 +1,46 @@
+"""How a call ends that can't be answered."""
+
+from __future__ import annotations
+
+import grpc
+
+from naiad_store import StoreError, StoreUnavailable
+
+# https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
+BAD_PATTERN = 427
+_LIMITS = {158, 159, 160, 241, 307, 396}
+
+
+class Refused(Exception):
+    """The call ends with this status; the message is for the user."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def invalid(message: str) -> Refused:
+    return Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def of_store(error: StoreError) -> Refused:
+    """What the store's error means for who asked."""
+    text = str(error)
+    if error.code == BAD_PATTERN:
+        return invalid(
+            "a pattern is not a regular expression that RE2 takes"
+            f" (https://github.com/google/re2/wiki/Syntax): {_reason(text)}"
+        )
+    if error.code in _LIMITS:
+        return Refused(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"the question needs more time or memory than is allowed; ask for less: {text}",
+        )
+    if isinstance(error, StoreUnavailable):
+        return Refused(grpc.StatusCode.UNAVAILABLE, f"{text}; ask again")
+    return Refused(grpc.StatusCode.INTERNAL, text)
+
+
+def _reason(text: str) -> str:
+    return text.partition("re2: ")[2].partition(". Look at")[0] or text

@@ -1,0 +1,337 @@
+"""`naiad.v1.QueryService` over a store and a file store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import grpc
+import pyarrow as pa
+
+from naiad_auth import current_principal
+from naiad_files import FileNotFound, FileStore, FileStoreError
+from naiad_proto.limits import shorten
+from naiad_proto.v1 import query_pb2 as pb
+from naiad_proto.v1.query_pb2_grpc import (
+    QueryServiceServicer,
+    add_QueryServiceServicer_to_server,
+)
+from naiad_query import asking, sql
+from naiad_query.chunks import chunks, table_chunks
+from naiad_query.errors import Refused, invalid, of_store
+from naiad_query.naming import WORDS, Names, words
+from naiad_query.table import runs_table
+from naiad_store import Store, StoreError
+from naiad_store.selects import attributes, points
+from naiad_store.selects.attributes import TIME
+from naiad_store.selects.lineage import stretches
+from naiad_store.selects.runs import projects, select_runs
+
+Context = grpc.aio.ServicerContext[Any, Any]
+T = TypeVar("T")
+
+# Questions at a time; the store's own threads do the work.
+_WORKERS = 16
+DEFAULT_BUCKETS = 1000
+MAX_BUCKETS = 10_000
+_AXES = {
+    pb.X_AXIS_UNSPECIFIED: "step",
+    pb.X_AXIS_STEP: "step",
+    pb.X_AXIS_TIME: "time",
+    pb.X_AXIS_RELATIVE_TIME: "relative_time",
+}
+_METRICS = pa.schema(
+    [
+        ("run", WORDS), ("path", WORDS), ("step", pa.int64()), ("timestamp", TIME),
+        ("value", pa.float64()), ("preview", pa.bool_()), ("preview_completion", pa.float64()),
+    ]
+)  # fmt: skip
+
+
+class QueryService(QueryServiceServicer):
+    """Answers from `store` and `files`, as the principal that the interceptor found."""
+
+    def __init__(
+        self,
+        store: Store,
+        files: FileStore,
+        *,
+        version: str,
+        dashboard_url: str = "",
+        mode: str = "embedded",
+    ) -> None:
+        """`dashboard_url` and `mode` ("embedded", "cluster") are what GetServerInfo says."""
+        self._store = store
+        self._files = files
+        self._info = pb.GetServerInfoResponse(
+            version=version, dashboard_url=dashboard_url, mode=mode
+        )
+        self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="naiad query")
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        add_QueryServiceServicer_to_server(self, server)
+
+    def close(self) -> None:
+        """For after the last call."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    # --- one answer ------------------------------------------------------------------------
+
+    async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Context) -> Any:
+        return self._info
+
+    async def ListProjects(self, request: pb.ListProjectsRequest, context: Context) -> Any:
+        principal = current_principal()
+
+        def answer() -> pb.ListProjectsResponse:
+            found = [name for name in projects(self._store) if principal.may_read(name)]
+            return pb.ListProjectsResponse(projects=found)
+
+        return await self._one(context, answer)
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> Any:
+        def answer() -> pb.ListRunsResponse:
+            self._need(request.project)
+            found = select_runs(self._store, request.project, asking.which(request.runs))
+            by_experiment = request.runs.by_experiment
+            return pb.ListRunsResponse(
+                names=[run.experiment if by_experiment else run.run_id for run in found]
+            )
+
+        return await self._one(context, answer)
+
+    async def ListAttributes(self, request: pb.ListAttributesRequest, context: Context) -> Any:
+        def answer() -> pb.ListAttributesResponse:
+            self._need(request.project)
+            runs = select_runs(self._store, request.project, asking.which(request.runs))
+            what = asking.what(request.attributes)
+            keys = [run.run for run in runs]
+            found = attributes.names(self._store, request.project, keys, what)
+            if runs:
+                found += attributes.derived_names(self._store, what)
+            return pb.ListAttributesResponse(
+                attributes=[
+                    pb.AttributeName(path=name.path, type=name.type) for name in sorted(set(found))
+                ]
+            )
+
+        return await self._one(context, answer)
+
+    # --- tables ------------------------------------------------------------------------------
+
+    async def FetchRunsTable(
+        self, request: pb.FetchRunsTableRequest, context: Context
+    ) -> AsyncIterator[pb.FetchRunsTableResponse]:
+        def answer() -> Iterator[bytes]:
+            self._need(request.project)
+            yield from table_chunks(runs_table(self._store, request))
+
+        async for arrow in self._stream(context, answer):
+            yield pb.FetchRunsTableResponse(arrow=arrow)
+
+    async def FetchMetrics(
+        self, request: pb.FetchMetricsRequest, context: Context
+    ) -> AsyncIterator[pb.FetchMetricsResponse]:
+        def answer() -> Iterator[bytes]:
+            self._need(request.project)
+            what = asking.what(request.attributes, "float_series")
+            wanted = asking.steps(request.step_range)
+            runs = asking.chosen_runs(self._store, request.project, request.runs)
+            names = Names(runs, by_experiment=request.runs.by_experiment)
+
+            def batches() -> Iterator[pa.RecordBatch]:
+                if not runs or "float_series" not in what.types:
+                    return
+                for batch in points.metric_points(
+                    self._store,
+                    request.project,
+                    [run.run for run in runs],
+                    stretches(
+                        self._store, request.project, runs, own_points_only=request.own_points_only
+                    ),
+                    what,
+                    steps=wanted,
+                    tail_limit=request.tail_limit,
+                    include_previews=request.include_previews,
+                ):
+                    preview = batch.column("preview").cast(pa.bool_())
+                    yield pa.record_batch(
+                        [
+                            names.column(batch.column("run")),
+                            words(batch.column("path")),
+                            batch.column("x"),
+                            batch.column("ts").cast(TIME),
+                            batch.column("value"),
+                            preview,
+                            batch.column("completion"),
+                        ],
+                        schema=_METRICS,
+                    )
+
+            yield from chunks(_METRICS, batches())
+
+        async for arrow in self._stream(context, answer):
+            yield pb.FetchMetricsResponse(arrow=arrow)
+
+    async def FetchMetricBuckets(
+        self, request: pb.FetchMetricBucketsRequest, context: Context
+    ) -> AsyncIterator[pb.FetchMetricBucketsResponse]:
+        def answer() -> Iterator[bytes]:
+            self._need(request.project)
+            if request.x_axis not in _AXES:
+                raise invalid(f"there is no x_axis {request.x_axis}; there are step, time and more")
+            columns = request.max_buckets or DEFAULT_BUCKETS
+            if columns > MAX_BUCKETS:
+                raise invalid(f"max_buckets is {columns:,}; at most {MAX_BUCKETS:,} are given")
+            from_x = asking.finite("from_x", request.from_x) if request.HasField("from_x") else None
+            to_x = asking.finite("to_x", request.to_x) if request.HasField("to_x") else None
+            if from_x is not None and to_x is not None and from_x > to_x:
+                raise invalid(f"from_x is {from_x:g}, beyond to_x, {to_x:g}; swap them")
+            runs = asking.chosen_runs(self._store, request.project, request.runs)
+            what = asking.what(request.attributes, "float_series")
+            keys = [run.run for run in runs] if "float_series" in what.types else []
+            found = points.metric_buckets(
+                self._store,
+                request.project,
+                keys,
+                stretches(
+                    self._store, request.project, runs, own_points_only=request.own_points_only
+                ),
+                what,
+                axis=_AXES[request.x_axis],
+                from_x=from_x,
+                to_x=to_x,
+                columns=columns,
+                include_previews=request.include_previews,
+            )
+            names = Names(runs, by_experiment=request.runs.by_experiment)
+            found = found.set_column(0, "run", names.column(found.column("run")))
+            found = found.set_column(1, "path", words(found.column("path")))
+            yield from table_chunks(found)
+
+        async for arrow in self._stream(context, answer):
+            yield pb.FetchMetricBucketsResponse(arrow=arrow)
+
+    async def FetchSeries(
+        self, request: pb.FetchSeriesRequest, context: Context
+    ) -> AsyncIterator[pb.FetchSeriesResponse]:
+        def answer() -> Iterator[bytes]:
+            self._need(request.project)
+            runs = asking.chosen_runs(self._store, request.project, request.runs)
+            found = points.series_points(
+                self._store,
+                request.project,
+                [run.run for run in runs],
+                stretches(
+                    self._store, request.project, runs, own_points_only=request.own_points_only
+                ),
+                asking.what(request.attributes, "string_series", "histogram_series", "file_series"),
+                steps=asking.steps(request.step_range),
+                tail_limit=request.tail_limit,
+            )
+            names = Names(runs, by_experiment=request.runs.by_experiment)
+            yield from table_chunks(
+                pa.table(
+                    {
+                        "run": names.column(found.column("run")),
+                        "path": words(found.column("path")),
+                        "type": words(found.column("type")),
+                        "step": found.column("x"),
+                        "timestamp": found.column("ts"),
+                        "string_value": found.column("string_value"),
+                        "histogram": found.column("histogram"),
+                        "file": found.column("file"),
+                    }
+                )
+            )
+
+        async for arrow in self._stream(context, answer):
+            yield pb.FetchSeriesResponse(arrow=arrow)
+
+    async def ExecuteSql(
+        self, request: pb.ExecuteSqlRequest, context: Context
+    ) -> AsyncIterator[pb.ExecuteSqlResponse]:
+        principal = current_principal()
+
+        def answer() -> Iterator[bytes]:
+            yield from table_chunks(sql.execute(self._store, principal, request))
+
+        async for arrow in self._stream(context, answer):
+            yield pb.ExecuteSqlResponse(arrow=arrow)
+
+    # --- files -------------------------------------------------------------------------------
+
+    async def DownloadFile(
+        self, request: pb.DownloadFileRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadFileResponse]:
+        def check() -> None:
+            self._need(request.project)
+            if not attributes.has_file(self._store, request.project, request.file.key):
+                raise Refused(
+                    grpc.StatusCode.NOT_FOUND,
+                    f"project {request.project!r} has no file {shorten(request.file.key)!r}",
+                )
+
+        await self._one(context, check)
+        try:
+            async for piece in self._files.read(request.file.key):
+                yield pb.DownloadFileResponse(chunk=piece)
+        except FileNotFound as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except FileStoreError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error}; ask again")
+
+    # --- how calls are answered ----------------------------------------------------------------
+
+    def _need(self, project: str) -> None:
+        asking.need_project(self._store, current_principal(), project)
+
+    def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
+        # With the context, which holds the principal.
+        run = functools.partial(contextvars.copy_context().run, work)
+        return asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def _one(self, context: Context, answer: Callable[[], T]) -> T:
+        try:
+            return await self._in_thread(answer)
+        except Refused as refused:
+            reason = refused
+        except StoreError as error:
+            reason = of_store(error)
+        await context.abort(reason.code, reason.message)
+        raise AssertionError("abort raises")
+
+    async def _stream(
+        self, context: Context, answer: Callable[[], Iterator[bytes]]
+    ) -> AsyncIterator[bytes]:
+        pieces: Iterator[bytes] | None = None
+        context_of_call = contextvars.copy_context()
+
+        def step() -> bytes | None:
+            nonlocal pieces
+            pieces = pieces or answer()
+            return next(pieces, None)
+
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                piece = await loop.run_in_executor(self._threads, context_of_call.run, step)
+                if piece is None:
+                    return
+                yield piece
+        except Refused as refused:
+            reason = refused
+        except StoreError as error:
+            reason = of_store(error)
+        finally:
+            if pieces is not None:
+                # Ends the store's question when the caller has gone.
+                await loop.run_in_executor(self._threads, getattr(pieces, "close", _nothing))
+        await context.abort(reason.code, reason.message)
+
+
+def _nothing() -> None: ...

@@ -1,0 +1,6 @@
+"""Every SELECT of the platform.
+
+Enter: names, patterns and ranges as the wire has them. Leave: Arrow tables and plain rows.
+Promised: values travel as query parameters, never inside the SQL; of rows with one key only
+the one that counts is seen.
+"""
