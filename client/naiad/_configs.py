@@ -60,7 +60,8 @@ def _mapping(value: Any) -> Mapping[Any, Any] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, SimpleNamespace) or type(value).__name__ == "Namespace":
-        return vars(value)
+        names: dict[str, Any] = vars(value)
+        return names
     return None
 
 

@@ -50,6 +50,7 @@ class ConsoleSeries:
     def leave(self) -> None:
         """In a forked child: its prints are nobody's lines."""
         self._left = True
+        self._capture.leave()
 
     def _take(self, stream: str, lines: list[tuple[int, int, str]]) -> None:
         session = self._run._session

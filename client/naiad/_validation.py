@@ -28,9 +28,7 @@ def _shown(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def _items(
-    what: str, data: Any, check: Callable[[str, Any], T]
-) -> tuple[dict[str, T], list[str]]:
+def _items(what: str, data: Any, check: Callable[[str, Any], T]) -> tuple[dict[str, T], list[str]]:
     """`check` returns what to keep, or raises ValueError with a sentence."""
     if not isinstance(data, Mapping):
         return {}, [f"{what} are given as a dict of paths and values, not as {_shown(data)}"]
@@ -80,9 +78,7 @@ def number(path: str, value: Any) -> float:
         return float(value)
     shape = getattr(value, "shape", None)
     more = f" of shape {tuple(shape)}" if shape is not None else ""
-    raise ValueError(
-        f"{shorten(path)!r} is a {type(value).__name__}{more}; a metric is one number"
-    )
+    raise ValueError(f"{shorten(path)!r} is a {type(value).__name__}{more}; a metric is one number")
 
 
 def check_metrics(data: Any) -> tuple[dict[str, float], list[str]]:
@@ -94,7 +90,7 @@ def check_step(step: Any) -> int:
     """`step` as micro-steps. Raises ValueError unless it is a number from 0 to below 1e12 with
     at most six fractional digits, up to what a float of its size can say."""
     given = step
-    if isinstance(step, bool) or isinstance(step, str | bytes | None):
+    if step is None or isinstance(step, bool | str | bytes):
         raise ValueError(f"step {_shown(given)} is not a number")
     if not isinstance(step, int | float | Decimal | Fraction):
         item = getattr(step, "item", None)
@@ -192,8 +188,10 @@ def check_tags(tags: Any) -> tuple[list[str], list[str]]:
     good: dict[str, None] = {}
     problems = []
     for tag in tags:
-        problem = check_tag("tags", tag) if isinstance(tag, str) else (
-            f"the tag {_shown(tag)} is not a string"
+        problem = (
+            check_tag("tags", tag)
+            if isinstance(tag, str)
+            else (f"the tag {_shown(tag)} is not a string")
         )
         if problem:
             problems.append(problem)

@@ -19,7 +19,7 @@ _NOUNS = (
     "grebe", "gull", "harbour", "heron", "inlet", "island", "kingfisher", "lagoon", "lake", "lily",
     "marsh", "minnow", "mist", "newt", "oasis", "otter", "pike", "plover", "pond", "pool", "rain",
     "rapids", "reed", "reef", "river", "salmon", "shoal", "shore", "source", "spring", "stork",
-    "strait", "stream", "swan", "tern", "tide", "trout", "turtle", "wave", "weir", "whale", "willow",
+    "strait", "stream", "swan", "tern", "tide", "trout", "turtle", "wave", "weir", "whale",
 )  # fmt: skip
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 

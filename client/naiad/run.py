@@ -8,6 +8,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -164,12 +165,11 @@ class Run:
 
         token = None if self._mode == "offline" else _token(api_token)
         host, note = _host_folder(log_directory)
-        memory = RunMemory(host, self.project, self.run_id)
         header = Header(
             project=self.project,
             run_id=self.run_id,
             writer_id=new_writer_id(),
-            epoch=memory.next_epoch(),
+            epoch=0,
             url=address,
             host=host_name(),
             pid=os.getpid(),
@@ -179,6 +179,8 @@ class Run:
             ca_file=str(Path(tls_ca).absolute()) if tls_ca else os.environ.get("NAIAD_TLS_CA", ""),
         )
         try:
+            memory = RunMemory(host, self.project, self.run_id)
+            header = replace(header, epoch=memory.next_epoch())
             self._session = Session(
                 host, header, token, self.callbacks,
                 lag_seconds=async_lag_threshold, announce=self._announce,
@@ -234,6 +236,7 @@ class Run:
             and 0 <= step <= _LAST_WHOLE_STEP
             and timestamp is None
             and not preview
+            and preview_completion is None
             and type(data) is dict
             and _PLAIN.issuperset(map(type, data.values()))
             and data
@@ -244,8 +247,9 @@ class Run:
             except OSError as error:
                 self._lose(session, error)
                 return
-            except (ValueError, TypeError, OverflowError, AttributeError):
-                pass  # something in `data`: the slow way says what
+            except Exception:
+                # Something in `data`; the slow way below says what.
+                pass
         self._log_metrics_slowly(session, data, step, timestamp, preview, preview_completion)
 
     def _log_metrics_slowly(

@@ -108,7 +108,7 @@ def _numbers(name: str, given: object) -> np.ndarray[tuple[int], np.dtype[np.flo
         raise TypeError(f"{name} of a histogram have to be numbers") from None
     if made.ndim != 1:
         raise ValueError(f"{name} of a histogram have to be one-dimensional, not {made.ndim}")
-    return made  # type: ignore[return-value]
+    return made
 
 
 @dataclass(frozen=True)

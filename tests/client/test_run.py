@@ -18,6 +18,7 @@ from support_naiad import wait_until
 from support_server import Server, serving
 
 import naiad
+from naiad import _ending
 from naiad.exceptions import NaiadTypeError, NaiadValueError
 from naiad.spool.folder import host_folder, spools
 from naiad_proto.series import group_arrays, string_arrays
@@ -43,6 +44,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with serving(tmp_path / "server") as server:
         monkeypatch.setenv("NAIAD_URL", server.url)
         yield server
+        for run in list(_ending._open):
+            run.terminate()
     from naiad.shipper.starting import stop_threads
 
     stop_threads()

@@ -34,9 +34,7 @@ def runs_frame(
     return frame
 
 
-def _column(
-    column: pa.ChunkedArray, kind: str, project: str, runs: list[str], path: str
-) -> Any:
+def _column(column: pa.ChunkedArray, kind: str, project: str, runs: list[str], path: str) -> Any:
     match kind:
         case "int" if not column.null_count:
             return column.to_numpy()

@@ -1,0 +1,251 @@
+"""A query server over rows that the real writer made, for tests of everything that reads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import tempfile
+import threading
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from naiad.query.client import QueryClient
+from naiad_auth import AuthInterceptor, TokenStore
+from naiad_consumers import Writer
+from naiad_eventlog import open_event_log
+from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
+from naiad_files import FileStore, open_file_store
+from naiad_proto.series import build_group, build_string_series
+from naiad_proto.steps import to_micro
+from naiad_proto.v1 import records_pb2 as pb
+from naiad_query import QueryService
+from naiad_store import Store
+from support_envelopes import seal
+
+T = TypeVar("T")
+# The first moment of every run: 2026-01-01 00:00 UTC, in milliseconds.
+BEGIN = 1_767_225_600_000
+_EPOCHS = itertools.count(BEGIN * 1000, 1_000_000)
+_WRITERS = itertools.count(1)
+
+
+@dataclass
+class Spool:
+    """One writer of one run, whose calls become batches with the records numbered on."""
+
+    project: str
+    run_id: str
+    epoch: int = field(default_factory=lambda: next(_EPOCHS))
+    writer_id: str = field(default_factory=lambda: f"{next(_WRITERS):032x}")
+    batches: list[pb.Batch] = field(default_factory=list)
+    _record: int = 0
+
+    def _batch(self, records: int) -> pb.Batch:
+        batch = pb.Batch(
+            project=self.project, run_id=self.run_id, writer_id=self.writer_id, epoch=self.epoch
+        )
+        batch.records.first, batch.records.last = self._record + 1, self._record + records
+        self._record += records
+        self.batches.append(batch)
+        return batch
+
+    def _item(self, at: int = BEGIN) -> pb.Item:
+        batch = self._batch(1)
+        return batch.items.add(record=self._record, timestamp=at)
+
+    def create(
+        self,
+        experiment: str = "",
+        *,
+        at: int = BEGIN,
+        fork: tuple[str, float] | None = None,
+        inherit_configs: bool = False,
+    ) -> Spool:
+        created = self._item().create_run
+        created.created_at = at
+        if fork:
+            created.fork_run_id, created.fork_step = fork[0], to_micro(fork[1])
+            created.inherit_configs = inherit_configs
+        if experiment:
+            self.set("sys/name", experiment)
+        return self
+
+    def status(self, state: int, *, at: int = BEGIN, reason: str = "") -> Spool:
+        item = self._item(at)
+        item.writer_status.state = state
+        item.writer_status.started_at = at
+        item.writer_status.reason = reason
+        return self
+
+    def set(self, path: str, value: Any) -> Spool:
+        attribute = self._item().set_attribute
+        attribute.path = path
+        match value:
+            case bool():
+                attribute.value.bool_value = value
+            case int():
+                attribute.value.int_value = value
+            case float():
+                attribute.value.float_value = value
+            case datetime():
+                attribute.value.datetime_value = round(value.timestamp() * 1000)
+            case pb.FileReference():
+                attribute.value.file_value.CopyFrom(value)
+            case _:
+                attribute.value.string_value = value
+        return self
+
+    def tag(self, path: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> Spool:
+        update = self._item().update_string_set
+        update.path = path
+        update.add.extend(add)
+        update.remove.extend(remove)
+        return self
+
+    def metrics(
+        self,
+        data: Mapping[str, Sequence[float]],
+        *,
+        steps: Sequence[float] | None = None,
+        times: Sequence[int] | None = None,
+        completions: Sequence[float] | None = None,
+    ) -> Spool:
+        """Values of equal length; `times` are milliseconds; `completions` make previews."""
+        rows = len(next(iter(data.values())))
+        micro = [to_micro(step) for step in (range(rows) if steps is None else steps)]
+        first = self._record + 1
+        self._batch(rows).groups.append(
+            build_group(
+                list(data),
+                steps=micro,
+                timestamps=times or [BEGIN + step // 1000 for step in micro],
+                values=list(data.values()),
+                first_record=first,
+                preview=completions is not None,
+                completions=completions,
+            )
+        )
+        return self
+
+    def lines(self, path: str, values: Sequence[str], *, first_step: int = 0) -> Spool:
+        steps = [to_micro(first_step + row) for row in range(len(values))]
+        first = self._record + 1
+        self._batch(len(values)).string_series.append(
+            build_string_series(
+                path,
+                values,
+                steps=steps,
+                timestamps=[BEGIN + step // 1000 for step in steps],
+                first_record=first,
+            )
+        )
+        return self
+
+    def histogram(self, path: str, step: float, edges: Sequence[float], counts: Any) -> Spool:
+        point = self._item().histogram_point
+        point.path, point.step = path, to_micro(step)
+        point.histogram.edges.extend(edges)
+        point.histogram.counts.values.extend(counts)
+        return self
+
+    def file(self, path: str, step: float, file: pb.FileReference) -> Spool:
+        point = self._item().file_point
+        point.path, point.step = path, to_micro(step)
+        point.file.CopyFrom(file)
+        return self
+
+
+class Reading:
+    """A store with a query server before it, on a thread of its own."""
+
+    def __init__(self, store: Store, folder: Path, tokens: TokenStore | None = None) -> None:
+        self.store = store
+        self.files: FileStore = open_file_store(f"file://{folder / 'files'}")
+        self._folder = folder
+        self._tokens = tokens
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._service = QueryService(
+            store, self.files, version="1.2.3", dashboard_url="http://here:8501"
+        )
+        self._server: grpc.aio.Server | None = None
+        self.port = self.call(self._start())
+
+    @property
+    def url(self) -> str:
+        return f"grpc://127.0.0.1:{self.port}"
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def client(self, token: str | None = None) -> QueryClient:
+        return QueryClient(self.url, token)
+
+    def write(self, *spools: Spool) -> None:
+        """Their batches through a log and the writer; returns when all is stored."""
+        self.call(self._write([batch for spool in spools for batch in spool.batches]))
+        for spool in spools:
+            spool.batches.clear()
+
+    def put(self, content: bytes, name: str) -> pb.FileReference:
+        async def pieces() -> Any:
+            yield content
+
+        return self.call(self.files.put(pieces(), name=name, mime_type="text/plain"))
+
+    async def _write(self, batches: list[pb.Batch]) -> None:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            async with await open_event_log(f"sqlite:///{folder}/log.db") as log:
+                await log.create_topics(ALL_TOPICS)
+                for batch in batches:
+                    key = run_key(batch.project, batch.run_id)
+                    await log.append(RECORDS.name, key, seal(batch, received_at=BEGIN))
+                stop = asyncio.Event()
+                writing = asyncio.create_task(Writer(log, self.store).run(stop))
+                async with asyncio.timeout(30):
+                    while not writing.done() and await self._behind(log):
+                        await asyncio.sleep(0.01)
+                stop.set()
+                await writing
+
+    @staticmethod
+    async def _behind(log: Any) -> bool:
+        committed = await log.committed("naiad.writer", RECORDS.name)
+        ends = await log.end_offsets(RECORDS.name)
+        return any(
+            end > 1 and (at.partition not in committed or committed[at.partition] < end)
+            for at, end in ends.items()
+        )
+
+    async def _start(self) -> int:
+        self._server = grpc.aio.server(
+            interceptors=[AuthInterceptor(self._tokens)], options=[("grpc.so_reuseport", 0)]
+        )
+        self._service.add_to(self._server)
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        return port
+
+    def close(self) -> None:
+        assert self._server
+        self.call(self._server.stop(None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+@contextlib.contextmanager
+def reading(store: Store, folder: Path, tokens: TokenStore | None = None) -> Iterator[Reading]:
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Reading(store, folder, tokens)
+    try:
+        yield server
+    finally:
+        server.close()
