@@ -1,0 +1,153 @@
+"""Tables for people (a terminal) and for programs (a pipe, --json).
+
+On a terminal numbers are rounded and long cells wrap; anywhere else every cell is complete
+and a row is a line, its cells parted by tabs, so that cut, sort and awk work. Whatever a
+run has logged, no control character of it reaches a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from naiad.exceptions import NaiadError
+
+Rows = Sequence[Sequence[Any]]
+
+
+@contextlib.contextmanager
+def said_plainly() -> Iterator[None]:
+    """What is wrong with a question or a server is one line on stderr and exit status 1."""
+    try:
+        yield
+    except (NaiadError, ImportError, ValueError, OSError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+
+
+def show(columns: Sequence[str], rows: Rows, *, as_json: bool) -> None:
+    """Prints `rows`, which have a value or None for each of `columns`."""
+    if as_json:
+        _show_json(columns, rows)
+    elif sys.stdout.isatty():
+        _show_table(columns, rows)
+    else:
+        _show_lines(columns, rows)
+
+
+def _show_json(columns: Sequence[str], rows: Rows) -> None:
+    # An array with an object a line: for jq as a whole, for grep line by line.
+    names = _distinct(columns)
+    click.echo("[", nl=False)
+    for number, row in enumerate(rows):
+        item = dict(zip(names, map(_plain, row), strict=True))
+        line = json.dumps(item, ensure_ascii=False, allow_nan=False)
+        click.echo(("," if number else "") + "\n" + line, nl=False)
+    click.echo("\n]" if rows else "]")
+
+
+def _show_table(columns: Sequence[str], rows: Rows) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        cells = [row[place] for row in rows if row[place] is not None]
+        numeric = bool(cells) and all(isinstance(cell, int | float | Decimal) for cell in cells)
+        table.add_column(
+            Text(_visible(column)), justify="right" if numeric else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(_visible(_short(cell))) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def _show_lines(columns: Sequence[str], rows: Rows) -> None:
+    click.echo("\t".join(_visible(column) for column in columns))
+    for row in rows:
+        click.echo("\t".join(_visible(_whole(cell)) for cell in row))
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Names for an object: a statement may have two columns of one name."""
+    names: dict[str, None] = {}
+    for column in columns:
+        name, number = column, 1
+        while name in names:
+            number += 1
+            name = f"{column}_{number}"
+        names[name] = None
+    return list(names)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can say it: times as ISO 8601, NaN and infinities as those words."""
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case datetime():
+            return _time(value)
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case bytes():
+            return value.hex()
+        case dict():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case str() | int() | float() | None:
+            return value
+        case _:
+            return str(value)
+
+
+def _whole(value: Any) -> str:
+    """Every digit of it; empty for nothing."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return str(_plain(value)) if not math.isfinite(value) else repr(value)
+        case Decimal():
+            return format(_plain(value), "")
+        case dict() | list() | tuple():
+            return json.dumps(_plain(value), ensure_ascii=False)
+        case _:
+            return str(_plain(value))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.6g}"
+    if isinstance(value, datetime):
+        return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return _whole(value)
+
+
+def _time(value: datetime) -> str:
+    aware = value.astimezone(UTC) if value.tzinfo else value
+    text = aware.isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _visible(text: str) -> str:
+    """`text` on one line, without what steers a terminal or breaks a table."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
+        for char in text
+    )
