@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
-from naiad.spool.folder import is_taken
+from naiad.spool.folder import is_taken, read_progress, spools, writer_lives
 
 log = logging.getLogger("naiad")
 
 LOCK = "shipper.lock"
 LOG = "shipper.log"
+CLEARING_SECONDS = 1.0
 _LARGEST_LOG = 1024 * 1024
 
 _threads: dict[Path, threading.Thread] = {}
@@ -76,10 +78,22 @@ def _start_thread(host: Path) -> None:
 
 
 def stop_threads() -> None:
-    """Ends shippers that run as threads of this process, with their files in order."""
+    """Ends shippers that run as threads of this process, with their files in order: what is
+    sent is cleared away, which takes them a moment after the last acknowledgement."""
+    deadline = time.monotonic() + CLEARING_SECONDS
+    while time.monotonic() < deadline and any(map(_to_clear, _threads)):
+        time.sleep(0.02)
     for stop in _stops.values():
         stop.set()
     for thread in _threads.values():
         thread.join(2)
     _threads.clear()
     _stops.clear()
+
+
+def _to_clear(host: Path) -> bool:
+    """Is there a spool that is sent and only has to go?"""
+    return any(
+        read_progress(folder).get("acknowledged") and not writer_lives(folder)
+        for folder in spools(host)
+    )
