@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 Query = Mapping[str, Sequence[str]]
 Axis = Literal["step", "time", "relative_time"]
@@ -118,7 +118,7 @@ class CompareView:
             project=_last(query, "project"),
             runs=_all(query, "run"),
             metrics=() if _last(query, "metrics") == "none" else metrics,
-            x=cast(Axis, axis) if axis in AXES else "step",
+            x=axis if axis in AXES else "step",
             log_y=_last(query, "y") == "log",
             smoothing=smoothing if 0.0 <= smoothing < 1.0 else 0.0,
             envelope=_last(query, "range") != "off",
@@ -137,7 +137,10 @@ class CompareView:
             y="log" if self.log_y else "",
             smoothing=repr(self.smoothing) if self.smoothing else "",
             range="" if self.envelope else "off",
-            **{"from": repr(self.from_x) if zoomed else "", "to": repr(self.to_x) if zoomed else ""},
+            **{
+                "from": repr(self.from_x) if zoomed else "",
+                "to": repr(self.to_x) if zoomed else "",
+            },
         )
 
     def with_(self, **changes: Any) -> Self:
@@ -165,7 +168,7 @@ class RunView:
             project=_last(query, "project"),
             run=_last(query, "run"),
             tab=tab if tab in TABS else TABS[0],
-            x=cast(Axis, axis) if axis in AXES else "step",
+            x=axis if axis in AXES else "step",
             find=_last(query, "find"),
             lines=_last(query, "lines"),
         )

@@ -14,8 +14,8 @@ from naiad_proto.v1 import query_pb2 as pb
 from naiad_query.errors import Refused, invalid
 from naiad_store import Store
 from naiad_store.selects.attributes import TYPES, What
-from naiad_store.selects.points import Range
 from naiad_store.selects.runs import RunRow, Which, has_project, projects, select_runs
+from naiad_store.selects.scope import Range
 
 MAX_NAMES = 100_000
 # Of one question: what a browser or a frame can still hold.

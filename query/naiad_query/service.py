@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 import pyarrow as pa
@@ -26,10 +26,13 @@ from naiad_query.errors import Refused, invalid, of_store
 from naiad_query.naming import WORDS, Names, words
 from naiad_query.table import runs_table
 from naiad_store import Store, StoreError
-from naiad_store.selects import attributes, points
-from naiad_store.selects.attributes import TIME
-from naiad_store.selects.lineage import stretches
+from naiad_store.selects import attributes, inheritance
+from naiad_store.selects.attributes import Attribute, What
+from naiad_store.selects.buckets import metric_buckets
+from naiad_store.selects.derived import derived_names
+from naiad_store.selects.points import SERIES, TIME, metric_points, series_points
 from naiad_store.selects.runs import projects, select_runs
+from naiad_store.selects.scope import Scope
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
@@ -50,6 +53,22 @@ _METRICS = pa.schema(
         ("value", pa.float64()), ("preview", pa.bool_()), ("preview_completion", pa.float64()),
     ]
 )  # fmt: skip
+
+
+_SERIES = pa.schema(
+    [
+        ("run", WORDS), ("path", WORDS), ("type", WORDS), ("step", pa.int64()),
+        ("timestamp", TIME), *(SERIES.field(number) for number in range(5, len(SERIES))),
+    ]
+)  # fmt: skip
+
+
+class _Asked(NamedTuple):
+    """Of a question about points: whose, by which name, and which series they have."""
+
+    scope: Scope
+    runs: Names
+    names: Sequence[Attribute]
 
 
 class QueryService(QueryServiceServicer):
@@ -109,10 +128,9 @@ class QueryService(QueryServiceServicer):
             self._need(request.project)
             runs = select_runs(self._store, request.project, asking.which(request.runs))
             what = asking.what(request.attributes)
-            keys = [run.run for run in runs]
-            found = attributes.names(self._store, request.project, keys, what)
+            found = inheritance.names(self._store, request.project, runs, what)
             if runs:
-                found += attributes.derived_names(self._store, what)
+                found += derived_names(self._store, what)
             return pb.ListAttributesResponse(
                 attributes=[
                     pb.AttributeName(path=name.path, type=name.type) for name in sorted(set(found))
@@ -139,34 +157,28 @@ class QueryService(QueryServiceServicer):
         def answer() -> Iterator[bytes]:
             self._need(request.project)
             what = asking.what(request.attributes, "float_series")
-            wanted = asking.steps(request.step_range)
-            runs = asking.chosen_runs(self._store, request.project, request.runs)
-            names = Names(runs, by_experiment=request.runs.by_experiment)
+            steps = asking.steps(request.step_range)
+            asked = self._asked(request.project, request.runs, what, request.own_points_only)
 
             def batches() -> Iterator[pa.RecordBatch]:
-                if not runs or "float_series" not in what.types:
+                if not asked.names:
                     return
-                for batch in points.metric_points(
+                for batch in metric_points(
                     self._store,
-                    request.project,
-                    [run.run for run in runs],
-                    stretches(
-                        self._store, request.project, runs, own_points_only=request.own_points_only
-                    ),
-                    what,
-                    steps=wanted,
+                    asked.scope,
+                    [name.path for name in asked.names],
+                    steps=steps,
                     tail_limit=request.tail_limit,
                     include_previews=request.include_previews,
                 ):
-                    preview = batch.column("preview").cast(pa.bool_())
                     yield pa.record_batch(
                         [
-                            names.column(batch.column("run")),
+                            asked.runs.column(batch.column("place")),
                             words(batch.column("path")),
                             batch.column("x"),
                             batch.column("ts").cast(TIME),
                             batch.column("value"),
-                            preview,
+                            batch.column("preview").cast(pa.bool_()),
                             batch.column("completion"),
                         ],
                         schema=_METRICS,
@@ -191,25 +203,19 @@ class QueryService(QueryServiceServicer):
             to_x = asking.finite("to_x", request.to_x) if request.HasField("to_x") else None
             if from_x is not None and to_x is not None and from_x > to_x:
                 raise invalid(f"from_x is {from_x:g}, beyond to_x, {to_x:g}; swap them")
-            runs = asking.chosen_runs(self._store, request.project, request.runs)
             what = asking.what(request.attributes, "float_series")
-            keys = [run.run for run in runs] if "float_series" in what.types else []
-            found = points.metric_buckets(
+            asked = self._asked(request.project, request.runs, what, request.own_points_only)
+            found = metric_buckets(
                 self._store,
-                request.project,
-                keys,
-                stretches(
-                    self._store, request.project, runs, own_points_only=request.own_points_only
-                ),
-                what,
+                asked.scope,
+                [name.path for name in asked.names],
                 axis=_AXES[request.x_axis],
                 from_x=from_x,
                 to_x=to_x,
                 columns=columns,
                 include_previews=request.include_previews,
             )
-            names = Names(runs, by_experiment=request.runs.by_experiment)
-            found = found.set_column(0, "run", names.column(found.column("run")))
+            found = found.set_column(0, "run", asked.runs.column(found.column("place")))
             found = found.set_column(1, "path", words(found.column("path")))
             yield from table_chunks(found)
 
@@ -221,32 +227,31 @@ class QueryService(QueryServiceServicer):
     ) -> AsyncIterator[pb.FetchSeriesResponse]:
         def answer() -> Iterator[bytes]:
             self._need(request.project)
-            runs = asking.chosen_runs(self._store, request.project, request.runs)
-            found = points.series_points(
-                self._store,
-                request.project,
-                [run.run for run in runs],
-                stretches(
-                    self._store, request.project, runs, own_points_only=request.own_points_only
-                ),
-                asking.what(request.attributes, "string_series", "histogram_series", "file_series"),
-                steps=asking.steps(request.step_range),
-                tail_limit=request.tail_limit,
+            what = asking.what(
+                request.attributes, "string_series", "histogram_series", "file_series"
             )
-            names = Names(runs, by_experiment=request.runs.by_experiment)
-            yield from table_chunks(
-                pa.table(
-                    {
-                        "run": names.column(found.column("run")),
-                        "path": words(found.column("path")),
-                        "type": words(found.column("type")),
-                        "step": found.column("x"),
-                        "timestamp": found.column("ts"),
-                        "string_value": found.column("string_value"),
-                        "histogram": found.column("histogram"),
-                        "file": found.column("file"),
-                    }
-                )
+            steps = asking.steps(request.step_range)
+            asked = self._asked(request.project, request.runs, what, request.own_points_only)
+            paths: dict[str, list[str]] = {}
+            for name in asked.names:
+                paths.setdefault(name.type, []).append(name.path)
+            found = series_points(
+                self._store, asked.scope, paths, steps=steps, tail_limit=request.tail_limit
+            )
+            yield from chunks(
+                _SERIES,
+                (
+                    pa.record_batch(
+                        [
+                            asked.runs.column(batch.column("place")),
+                            words(batch.column("path")),
+                            words(batch.column("type")),
+                            *batch.columns[3:],
+                        ],
+                        schema=_SERIES,
+                    )
+                    for batch in found
+                ),
             )
 
         async for arrow in self._stream(context, answer):
@@ -289,6 +294,20 @@ class QueryService(QueryServiceServicer):
 
     def _need(self, project: str) -> None:
         asking.need_project(self._store, current_principal(), project)
+
+    def _asked(
+        self, project: str, selector: pb.RunSelector, what: What, own_points_only: bool
+    ) -> _Asked:
+        runs = asking.chosen_runs(self._store, project, selector)
+        if own_points_only:
+            found = attributes.names(self._store, project, [run.run for run in runs], what)
+        else:
+            found = inheritance.names(self._store, project, runs, what)
+        return _Asked(
+            Scope.of(self._store, project, runs, own_points_only=own_points_only),
+            Names(runs, by_experiment=selector.by_experiment),
+            found,
+        )
 
     def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
         # With the context, which holds the principal.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_query import asking
 from naiad_query.errors import invalid
 from naiad_store import Store
-from naiad_store.selects import attributes
-from naiad_store.selects.attributes import DERIVED, TYPES, Attribute, What
+from naiad_store.selects import inheritance
+from naiad_store.selects.attributes import TYPES, Attribute, What
+from naiad_store.selects.derived import DERIVED, derived_column, derived_names
 from naiad_store.selects.runs import RunRow, lives_of, select_runs
 
 DEFAULT_SORT = "sys/creation_time"
@@ -24,13 +27,12 @@ def runs_table(store: Store, request: pb.FetchRunsTableRequest) -> pa.Table:
     runs = _sorted(store, request, runs)
     if request.limit:
         runs = runs[: request.limit]
-    keys = [run.run for run in runs]
-    found = attributes.columns(store, request.project, keys, what) if runs else {}
-    derived = attributes.derived_names(store, what)
+    found = inheritance.columns(store, request.project, runs, what) if runs else {}
+    derived = derived_names(store, what)
     if derived:
-        lives = lives_of(store, request.project, keys) if runs else {}
+        lives = lives_of(store, request.project, [run.run for run in runs]) if runs else {}
         for name in derived:
-            found[name] = attributes.derived_column(name, runs, lives)
+            found[name] = derived_column(name, runs, lives)
     columns = {
         "run_id": pa.array([run.run_id for run in runs], pa.string()),
         "experiment": pa.array([run.experiment for run in runs], pa.string()),
@@ -51,23 +53,33 @@ def _order(what: What, names: list[Attribute]) -> list[Attribute]:
 def _sorted(store: Store, request: pb.FetchRunsTableRequest, runs: list[RunRow]) -> list[RunRow]:
     """By the attribute asked for; those without it last, newest first among themselves."""
     path, kind = request.sort_by or DEFAULT_SORT, request.sort_by_type
-    values: dict[int, object] = {}
-    derived = [name for name in DERIVED if name.path == path and kind in ("", name.type)]
-    keys = [run.run for run in runs]
-    if derived:
-        lives = lives_of(store, request.project, keys) if runs else {}
-        column = attributes.derived_column(derived[0], runs, lives).to_pylist()
-        values = {
-            run.run: value for run, value in zip(runs, column, strict=True) if value is not None
+    if not runs:
+        return runs
+    columns: list[pa.Array] = []
+    for name in DERIVED:
+        if name.path == path and kind in ("", name.type):
+            lives = lives_of(store, request.project, [run.run for run in runs])
+            columns.append(derived_column(name, runs, lives))
+    if not columns:
+        what = What(paths=[path], types=[kind] if kind else _SORTABLE)
+        found = inheritance.columns(store, request.project, runs, what)
+        columns = [found[name] for name in sorted(found, key=lambda name: _RANK.index(name.type))]
+    values: dict[int, Any] = {}
+    for column in columns:
+        # Values of several types don't compare; those of the first type count.
+        values = values or {
+            run.run: value
+            for run, value in zip(runs, column.to_pylist(), strict=True)
+            if value is not None and value == value
         }
-    elif runs:
-        values = dict(attributes.sort_values(store, request.project, keys, path, kind))
-    having = [run for run in runs if _sortable(values.get(run.run))]
-    without = [run for run in runs if not _sortable(values.get(run.run))]
-    having.sort(key=lambda run: values[run.run], reverse=not request.ascending)  # type: ignore[arg-type, return-value]
-    return [*having, *without]
+    # NaN stands with the missing ones: it is neither first nor last.
+    having = [run for run in runs if run.run in values]
+    having.sort(key=lambda run: values[run.run], reverse=not request.ascending)
+    return [*having, *(run for run in runs if run.run not in values)]
 
 
-def _sortable(value: object) -> bool:
-    """NaN stands with the missing ones: it is neither first nor last."""
-    return value is not None and value == value
+_RANK = (
+    "float_series", "float", "int", "datetime", "bool", "string", "string_series", "string_set",
+    "file", "histogram_series", "file_series",
+)  # fmt: skip
+_SORTABLE = _RANK[:7]

@@ -1,7 +1,12 @@
 from naiad.query.client import QueryClient, Runs, Attributes
+
 P = "team/vision"
+
+
 def test_all(client: QueryClient) -> None:
-    print(client.list_projects(), client.list_runs(P), client.list_runs(P, Runs(by_experiment=True)))
+    print(
+        client.list_projects(), client.list_runs(P), client.list_runs(P, Runs(by_experiment=True))
+    )
     print(client.list_attributes(P))
     print(client.runs_table(P).to_pylist()[0])
     print(client.metrics(P).to_pandas())

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from naiad_store.store import Store
 
-# A run whose creation has not arrived yet has a placeholder, and counts. The name is an
-# attribute like any other.
+_COLUMNS = """
+    run, run_id, experiment, created_at, owner, fork_run_id, fork_step, inherit_configs
+"""
 _RUNS = """
     SELECT
         r.run AS run, r.run_id AS run_id, n.text AS experiment, r.created_at AS created_at,
@@ -21,9 +22,6 @@ _RUNS = """
         SELECT run, text FROM attributes FINAL
         WHERE project = {project:String} AND path = 'sys/name' AND type = 'string'
     ) AS n ON n.run = r.run
-"""
-_COLUMNS = """
-    run, run_id, experiment, created_at, owner, fork_run_id, fork_step, inherit_configs
 """
 
 
@@ -38,7 +36,7 @@ class Which:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it was born."""
+    """A run as it was born. One whose creation has not arrived yet counts too."""
 
     run: int
     run_id: str
@@ -61,7 +59,7 @@ def projects(store: Store) -> list[str]:
 
 def has_project(store: Store, project: str) -> bool:
     sql = "SELECT 1 AS one FROM runs WHERE project = {project:String} LIMIT 1"
-    return bool(store.query(sql, {"project": project}).num_rows)
+    return bool(store.query(sql, {"project": project}).num_rows > 0)
 
 
 def select_runs(store: Store, project: str, which: Which) -> list[RunRow]:
@@ -95,7 +93,7 @@ def select_runs(store: Store, project: str, which: Which) -> list[RunRow]:
 class Lived:
     """What its writers say of a run."""
 
-    # running, finished, failed, killed, stopped; running also if nobody said anything yet.
+    # running, finished, stopped, failed, killed
     state: str
     reason: str
     last_seen_at: datetime
@@ -104,31 +102,10 @@ class Lived:
 
 
 def lives_of(store: Store, project: str, runs: Sequence[int]) -> dict[int, Lived]:
-    """By run. A run is running while any writer is; else the worst end of any counts."""
+    """By run, of those that a writer has been seen of."""
     rows = store.query(
-        """
-        SELECT
-            run,
-            multiIf(
-                countIf(state = 'running') > 0, 'running', countIf(state = 'failed') > 0, 'failed',
-                countIf(state = 'killed') > 0, 'killed', countIf(state = 'stopped') > 0, 'stopped',
-                'finished'
-            ) AS folded,
-            maxIf(reason, state != 'running') AS why,
-            max(last_seen_at) AS seen,
-            max(ended_at) AS ended
-        FROM writers FINAL
-        WHERE project = {project:String} AND run IN {runs:Array(UInt64)}
-        GROUP BY run
-        """,
+        "SELECT run, state, reason, last_seen_at, ended_at FROM view_run_lives"
+        " WHERE project = {project:String} AND run IN {runs:Array(UInt64)}",
         {"project": project, "runs": list(runs)},
     ).to_pylist()
-    return {
-        row["run"]: Lived(
-            state=row["folded"],
-            reason=row["why"],
-            last_seen_at=row["seen"],
-            ended_at=None if row["folded"] == "running" else row["ended"],
-        )
-        for row in rows
-    }
+    return {row.pop("run"): Lived(**row) for row in rows}

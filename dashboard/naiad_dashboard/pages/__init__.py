@@ -1,0 +1,1 @@
+"""One module a page. Each has `show(site)`, which draws what its URL says."""

@@ -1,0 +1,75 @@
+"""Values as text, and text of users as what it is: never as markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&\"'=@/])")
+
+
+def plain(text: str) -> str:
+    """`text` such that Markdown, in Streamlit's dialect too, shows it as it is, in a line."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def run_label(run_id: str, experiment: str) -> str:
+    """What a run is called where several stand together."""
+    return f"{experiment} · {run_id}" if experiment and experiment != run_id else run_id
+
+
+def number_text(value: float) -> str:
+    """Up to 6 significant digits; whole numbers whole."""
+    if value == int(value) if abs(value) < 1e15 else False:
+        return str(int(value))
+    return f"{value:.6g}"
+
+
+def size_text(size: float) -> str:
+    """Bytes as people say them: 1.5 MB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration_text(seconds: float) -> str:
+    """3 min 20 s; the two largest units that are not zero."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    left, parts = int(seconds), []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def value_text(value: Any) -> str:
+    """Any attribute's value in one cell or line."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value
+        case int():
+            return str(value)
+        case float():
+            # As exact as it was logged: a learning rate must not be rounded.
+            return repr(value)
+        case datetime():
+            utc = value.astimezone(UTC) if value.tzinfo else value
+            return utc.strftime("%Y-%m-%d %H:%M:%S UTC")
+        case Mapping() if "size_bytes" in value:
+            return f"{value.get('name') or value.get('key')} ({size_text(value['size_bytes'])})"
+        case Mapping() if "edges" in value:
+            return f"histogram of {max(0, len(value['edges']) - 1)} bins"
+        case list() | tuple() | set():
+            return ", ".join(sorted(str(item) for item in value))
+        case _:
+            return str(value)

@@ -1,0 +1,157 @@
+"""M4: of each column of a chart the four points that draw what all of its points would."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from naiad_store.selects.scope import PREVIEW, Range, Scope
+from naiad_store.store import Store
+
+# Units of an axis in one of the answer's: micro-steps, milliseconds.
+_UNITS = {"step": 1_000_000, "time": 1000, "relative_time": 1000}
+# Nothing lies beyond, and shifts stay within 64 bits.
+_FAR = 1 << 61
+_FLOATS = (
+    "from_x", "to_x", "first_x", "first_y", "last_x", "last_y", "min_x", "min_y", "max_x",
+    "max_y", "sum_y",
+)  # fmt: skip
+_COUNTS = ("finite_count", "nan_count", "positive_infinity_count", "negative_infinity_count")
+BUCKETS = pa.schema(
+    [("place", pa.uint32()), ("path", pa.string())]
+    + [(name, pa.float64()) for name in _FLOATS]
+    + [(name, pa.uint64()) for name in _COUNTS]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Columns of 2**k units on one absolute grid, so that those of all widths nest. `first` and
+    `last` are numbers of columns, both in."""
+
+    k: int
+    first: int
+    last: int
+
+    @classmethod
+    def over(cls, low: int, high: int, columns: int) -> Grid:
+        """At least `columns` columns over [low, high], where it has so many units, and at most
+        about twice as many."""
+        width = max(1, (high - low + 1) // columns)
+        k = width.bit_length() - 1
+        return cls(k, low >> k, high >> k)
+
+    @property
+    def low(self) -> int:
+        return self.first << self.k
+
+    @property
+    def high(self) -> int:
+        """The last unit that is in."""
+        return ((self.last + 1) << self.k) - 1
+
+
+def metric_buckets(
+    store: Store,
+    scope: Scope,
+    paths: Sequence[str],
+    *,
+    axis: str = "step",
+    from_x: float | None = None,
+    to_x: float | None = None,
+    columns: int = 1000,
+    include_previews: bool = False,
+    settings: Mapping[str, object] | None = None,
+) -> pa.Table:
+    """Rows as `BUCKETS`, ordered by place, path, from_x; buckets without points are left out.
+
+    M4 (Jugel et al., VLDB 2014): first, last, least and greatest of the finite points, of
+    equal ones the earliest, NaN where there are none; counts of the others. x is in units of
+    the axis: steps, seconds since 1970, or seconds since the run's first point in the question.
+    """
+    keep = "1" if include_previews else f"NOT ({PREVIEW})"
+    unit = _UNITS[axis]
+
+    def points(steps: Range = Range(), *, final: bool = True) -> tuple[str, dict[str, object]]:
+        given: dict[str, object] = {}
+        sql = scope.points(
+            "points", {"value": "value"}, paths, given, steps=steps, keep=keep, final=final
+        )
+        t = "toUnixTimestamp64Milli(ts)"
+        return f"SELECT place, path, x, {'x' if axis == 'step' else t} AS at, value FROM ({sql})", (
+            given
+        )
+
+    begin, end = _units(from_x, unit, math.floor), _units(to_x, unit, math.ceil)
+    bases: dict[int, int] = {}
+    if axis == "relative_time" or begin is None or end is None:
+        # A replaced row has its point's step, and a preview's step is a point's only if the
+        # preview counts, so steps need no deduplication.
+        sql, given = points(final=axis != "step")
+        ends = store.query(
+            f"SELECT place, min(at) AS low, max(at) AS high FROM ({sql}) GROUP BY place",
+            given, settings,
+        ).to_pylist()  # fmt: skip
+        if not ends:
+            return BUCKETS.empty_table()
+        if axis == "relative_time":
+            bases = {row["place"]: row["low"] for row in ends}
+        if begin is None:
+            begin = 0 if bases else min(row["low"] for row in ends)
+        if end is None:
+            end = max(row["high"] - bases.get(row["place"], 0) for row in ends)
+    if end < begin:
+        return BUCKETS.empty_table()
+    grid = Grid.over(begin, end, columns)
+    sql, given = points(Range(grid.low, grid.high) if axis == "step" else Range())
+    at = "at"
+    if bases:
+        given |= {"based": list(bases), "bases": list(bases.values())}
+        at = "at - transform(place, {based:Array(UInt32)}, {bases:Array(Int64)}, toInt64(0))"
+    given |= {"k": grid.k, "low": grid.low, "high": grid.high}
+    found = store.query(
+        f"""
+        SELECT
+            place, path,
+            bitShiftLeft(bucket, {{k:UInt8}}) / {unit} AS from_x,
+            bitShiftLeft(bucket + 1, {{k:UInt8}}) / {unit} AS to_x,
+            {_M4.format(unit=unit)}
+        FROM (
+            SELECT place, path, x, at, value, isFinite(value) AS fine,
+                bitShiftRight(at, {{k:UInt8}}) AS bucket
+            FROM (SELECT place, path, x, {at} AS at, value FROM ({sql}))
+            WHERE at >= {{low:Int64}} AND at <= {{high:Int64}}
+        )
+        GROUP BY place, path, bucket ORDER BY place, path, bucket
+        """,
+        given,
+        settings,
+    )
+    return found.select(BUCKETS.names).cast(BUCKETS)
+
+
+# Points at one time are ordered by their steps.
+_M4 = """
+    if(finite_count = 0, nan, minIf(at, fine) / {unit}) AS first_x,
+    if(finite_count = 0, nan, argMinIf(value, (at, x), fine)) AS first_y,
+    if(finite_count = 0, nan, maxIf(at, fine) / {unit}) AS last_x,
+    if(finite_count = 0, nan, argMaxIf(value, (at, x), fine)) AS last_y,
+    if(finite_count = 0, nan, argMinIf(at, (value, at), fine) / {unit}) AS min_x,
+    if(finite_count = 0, nan, minIf(value, fine)) AS min_y,
+    if(finite_count = 0, nan, argMaxIf(at, (value, -at), fine) / {unit}) AS max_x,
+    if(finite_count = 0, nan, maxIf(value, fine)) AS max_y,
+    sumIf(value, fine) AS sum_y,
+    countIf(fine) AS finite_count,
+    countIf(isNaN(value)) AS nan_count,
+    countIf(value = inf) AS positive_infinity_count,
+    countIf(value = -inf) AS negative_infinity_count
+"""
+
+
+def _units(x: float | None, unit: int, rounded: Callable[[float], int]) -> int | None:
+    if x is None:
+        return None
+    return rounded(max(-float(_FAR), min(float(_FAR), x * unit)))
