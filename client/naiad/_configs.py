@@ -127,7 +127,7 @@ def _value(path: str, value: Any, cast: bool, flat: bool) -> ConfigValue:
         return _string(path, "" if value is None else str(value))
     hint = "flatten=True or " if _mapping(value) is not None or isinstance(value, list) else ""
     raise ValueError(
-        f"{shorten(path)!r} is a {type(value).__name__}, which can't be stored; use"
+        f"{shorten(path)!r} is of type {type(value).__name__}, which can't be stored; use"
         f" {hint}cast_unsupported=True, or log it as one of int, float, str, bool, datetime and"
         " list of str"
     )

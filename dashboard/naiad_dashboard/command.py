@@ -24,6 +24,7 @@ _FIXED = {
     "theme.primaryColor": "#0072b2",
     "theme.baseRadius": "0.375rem",
     "logger.level": "warning",
+    "logger.hideWelcomeMessage": "true",
 }
 
 

@@ -16,18 +16,28 @@ _GRACE = 5.0
 _LONGEST_PAUSE = 30.0
 
 
+class StartError(Exception):
+    """A part that the server can't do without does not start; the message says which."""
+
+
 class Child:
     """One program, kept running until `stop`.
 
     It gets a new start after each end, after a pause that doubles while it keeps
-    failing early; its output goes to our stderr.
+    failing early; what it says goes to our stderr, with `quiet` only its errors.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        quiet: bool = False,
     ) -> None:
         self.name = name
         self._command = list(command)
+        self._quiet = quiet
         self._environment = {**os.environ, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -70,7 +80,7 @@ class Child:
             *self._command,
             stdin=asyncio.subprocess.DEVNULL,
             # stdout belongs to the ready line alone, so that scripts can read it.
-            stdout=sys.stderr.fileno(),
+            stdout=asyncio.subprocess.DEVNULL if self._quiet else sys.stderr.fileno(),
             env=self._environment,
             # Ctrl-C goes to a terminal's whole foreground group; the order of ending is ours.
             start_new_session=True,

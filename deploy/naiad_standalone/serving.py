@@ -41,6 +41,7 @@ async def _serve(options: Options, folder: DataFolder) -> int:
     # Only now, because it takes a second or two: an engine, two gRPC services.
     from naiad_consumers import AlertConfigError
     from naiad_eventlog import EventLogError
+    from naiad_standalone.children import StartError
     from naiad_standalone.standalone import Standalone
     from naiad_store import StoreError
 
@@ -56,7 +57,7 @@ async def _serve(options: Options, folder: DataFolder) -> int:
             return 0
         try:
             await starting
-        except (OptionError, EventLogError, StoreError, AlertConfigError) as error:
+        except (OptionError, StartError, EventLogError, StoreError, AlertConfigError) as error:
             click.echo(f"naiad up: {error}", err=True)
             return 1
         _announce(standalone, folder)

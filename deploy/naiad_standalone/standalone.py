@@ -24,7 +24,7 @@ from naiad_files import open_file_store
 from naiad_ingest import SERVER_OPTIONS, IngestService
 from naiad_proto.v1 import ingest_pb2, query_pb2
 from naiad_query import QueryService
-from naiad_standalone.children import Child
+from naiad_standalone.children import Child, StartError
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import OptionError, Options, authority, is_any
 from naiad_standalone.supervision import Consumer, keep_running
@@ -60,13 +60,16 @@ class Standalone:
         self._tokens: TokenStore | None = None
 
     async def start(self) -> None:
-        """Raises OptionError for a taken port, and whatever a stage says of its files."""
+        """Raises OptionError for a taken port, StartError for a part that does not start, and
+        whatever a stage says of its files."""
         options, folder = self.options, self._folder
         try:
             if options.needs_login:
                 self._tokens = TokenStore(folder.tokens)
                 if self._tokens.empty():
                     self.new_token = self._tokens.create(name="first start")
+            # Before anything is started, so that a taken port costs a second, not five.
+            _free_port(options.host, options.port, option="--port")
             dashboard_port = _free_port(options.host, options.dashboard_port)
             if dashboard_port is not None:
                 scheme = "https" if options.tls else "http"
@@ -167,14 +170,19 @@ class Standalone:
             tls_certificate=options.tls_certificate,
             tls_key=options.tls_key,
         )
-        child = Child("dashboard", command)
+        child = Child("dashboard", command, quiet=True)
         self._ending.push_async_callback(child.stop)
         await child.start()
         host = "127.0.0.1" if is_any(options.host) else options.host.strip("[]")
-        async with asyncio.timeout(60):
-            # Another process's port: nothing there to wait on but asking.
-            while not await _accepts(host, port):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(60):
+                # Another process's port: nothing there to wait on but asking.
+                while not await _accepts(host, port):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise StartError(
+                "the dashboard does not answer within a minute; --no-dashboard goes without it"
+            ) from None
 
 
 def _open_store(url: str) -> Store:

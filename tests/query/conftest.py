@@ -19,18 +19,18 @@ PROJECT = "team/vision"
 OTHER = "rivals/secret"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
     return TokenStore(tmp_path_factory.mktemp("tokens") / "tokens.json")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def token(tokens: TokenStore) -> str:
     """May do everything."""
     return tokens.create()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(
     chdb_folder: Path, tmp_path_factory: pytest.TempPathFactory, tokens: TokenStore
 ) -> Iterator[Reading]:
@@ -45,7 +45,7 @@ def server(
         store.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(server: Reading, token: str) -> Iterator[QueryClient]:
     with server.client(token) as client:
         yield client

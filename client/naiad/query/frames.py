@@ -42,7 +42,8 @@ def _column(column: pa.ChunkedArray, kind: str, project: str, runs: list[str], p
             # Exact also beyond 2**53, which float64 with NaN for the missing would not be.
             return pd.array(column.to_pylist(), dtype="Int64")
         case "float" | "float_series" | "datetime":
-            return column.to_pandas()
+            # Without the index that pandas would align by.
+            return column.to_pandas().array
         case "file" | "file_series":
             return [
                 value and _file(value, project, run, path, None)
@@ -53,7 +54,7 @@ def _column(column: pa.ChunkedArray, kind: str, project: str, runs: list[str], p
         case "string_set":
             return [None if value is None else set(value) for value in column.to_pylist()]
         case _:
-            return pd.Series(column.to_pylist(), dtype=object, index=pd.Index(runs))
+            return np.array(column.to_pylist(), object)
 
 
 def metrics_frame(
