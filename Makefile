@@ -20,7 +20,7 @@ up: $(READY) ## Start Naiad on this machine (ARGS="--port 7420 ...")
 	@$(RUN) $(BIN)/naiad up $(ARGS)
 
 test: $(READY) ## Run all tests
-	@$(RUN) $(BIN)/python -m pytest $(ARGS)
+	@$(RUN) $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(READY) ## Check style, formatting and types
 	$(RUN) $(BIN)/ruff check .

@@ -17,13 +17,18 @@ import pytest
 _NEEDS = re.compile(r"needs ([^:]+): (.+)")
 
 
-_FIGURES: list[str] = []
-
-
 @pytest.fixture
-def report_figure() -> Callable[[str], None]:
+def report_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Has a line with something measured printed at the end of the test run."""
-    return _FIGURES.append
+    # On the test's report, which reaches the process that prints the end.
+    return lambda line: request.node.user_properties.append(("figure", line))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: what comes last should be short, since files are shared
+    out among processes."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def _in_ci() -> bool:
@@ -55,7 +60,13 @@ def pytest_terminal_summary(terminalreporter) -> None:
         for test in tests:
             terminalreporter.line(f"  {test}")
         terminalreporter.line(f"  To run them too: {advice}", yellow=True)
-    if _FIGURES:
+    figures = [
+        text
+        for report in terminalreporter.stats.get("passed", [])
+        for name, text in report.user_properties
+        if name == "figure"
+    ]
+    if figures:
         terminalreporter.section("measured here")
-        for line in _FIGURES:
+        for line in figures:
             terminalreporter.line(f"  {line}")

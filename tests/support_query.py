@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from support_envelopes import seal
 
 from naiad.query.client import QueryClient
 from naiad_auth import AuthInterceptor, TokenStore
@@ -26,7 +27,6 @@ from naiad_proto.steps import to_micro
 from naiad_proto.v1 import records_pb2 as pb
 from naiad_query import QueryService
 from naiad_store import Store
-from support_envelopes import seal
 
 T = TypeVar("T")
 # The first moment of every run: 2026-01-01 00:00 UTC, in milliseconds.

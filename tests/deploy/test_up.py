@@ -18,6 +18,8 @@ from support_naiad import clean_environment, running_naiad, start_naiad
 from naiad.connection import open_channel
 from naiad_proto.v1 import query_pb2, query_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 
 def naiad(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

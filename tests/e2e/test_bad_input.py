@@ -65,7 +65,17 @@ def test_bad_items_are_named_and_the_rest_is_kept(
     done = logging_run(server, tmp_path, SCRIPT)
     assert done.returncode == 0, done.stderr
     said = "\n".join(json.loads(done.stdout)) + done.stderr
-    for item in ("'text'", "-1", "nan", "2000000000000", "'bad'", "'long'", "'words'", "empty", "xxx"):
+    for item in (
+        "'text'",
+        "-1",
+        "nan",
+        "2000000000000",
+        "'bad'",
+        "'long'",
+        "'words'",
+        "empty",
+        "xxx",
+    ):
         assert item in said, f"{item} is not named in:\n{said}"
 
     monkeypatch.setenv("NAIAD_URL", server.url)

@@ -11,6 +11,8 @@ from support_naiad import clean_environment, running_naiad
 
 from naiad.query import runs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "examples/digits"
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support_query import BEGIN, Reading, Spool, reading
 
 from naiad.query.client import QueryClient
 from naiad_auth import TokenStore
 from naiad_proto.v1 import records_pb2 as pb
 from naiad_store import Store
-from support_query import BEGIN, Reading, Spool, reading
 
 PROJECT = "team/vision"
 OTHER = "rivals/secret"

@@ -1,4 +1,4 @@
-from naiad.query.client import QueryClient, Runs, Attributes
+from naiad.query.client import QueryClient, Runs
 
 P = "team/vision"
 
@@ -12,5 +12,5 @@ def test_all(client: QueryClient) -> None:
     print(client.metrics(P).to_pandas())
     print(client.metric_buckets(P, max_buckets=2).to_pandas())
     print(client.series(P).to_pandas())
-    for v in "runs points attributes tags series strings histograms files".split():
+    for v in ["runs", "points", "attributes", "tags", "series", "strings", "histograms", "files"]:
         print(client.sql(f"select * from {v}").to_pandas())
