@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -226,12 +227,12 @@ def wait_for_end(ids: list[str], seconds: float = 30) -> None:
 
 def show_best(logged: list[dict[str, Any]]) -> None:
     columns = {
-        "model/hidden_units": "hidden units",
-        "optimizer/learning_rate": "learning rate",
-        "val/accuracy": "val accuracy",
+        "model/hidden_units": "units",
+        "optimizer/learning_rate": "lr",
+        "val/accuracy": "val acc",
         "val/loss": "val loss",
         "train/loss": "train loss",
-        "sys/trained_time": "seconds",
+        "sys/trained_time": "s",
     }
     found = runs.fetch_runs_table(
         project=PROJECT,
@@ -240,7 +241,10 @@ def show_best(logged: list[dict[str, Any]]) -> None:
         sort_by="val/accuracy",
         sort_direction="desc",
     )
-    table = Table("", "experiment", *columns.values(), title="12 runs, read back from the store")
+    # Narrow enough for a terminal of 80 columns, so that no name is cut.
+    table = Table(title="12 runs, read back from the store", box=box.SIMPLE, title_justify="left")
+    for name in ("", "experiment", *columns.values()):
+        table.add_column(name, no_wrap=True, justify="left" if name == "experiment" else "right")
     for rank, (_, row) in enumerate(found.iterrows(), start=1):
         table.add_row(str(rank), row["sys/name"], *(cell(path, row.get(path)) for path in columns))
     console.print(table)
