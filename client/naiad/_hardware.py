@@ -11,17 +11,10 @@ from typing import Any
 
 import psutil
 
-from naiad.settings import host_name
-
 # What psutil and NVML raise for things that aren't there, may not be seen, or just went.
 _ABSENT: tuple[type[BaseException], ...] = (
     psutil.Error, OSError, NotImplementedError, AttributeError, RuntimeError, ValueError, KeyError,
 )  # fmt: skip
-
-
-def default_namespace() -> str:
-    """Where hardware and console go: runtime/<host>."""
-    return f"runtime/{host_name()}"
 
 
 class HardwareSampler:

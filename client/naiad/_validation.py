@@ -78,7 +78,9 @@ def number(path: str, value: Any) -> float:
         return float(value)
     shape = getattr(value, "shape", None)
     more = f" of shape {tuple(shape)}" if shape is not None else ""
-    raise ValueError(f"{shorten(path)!r} is of type {type(value).__name__}{more}; a metric is one number")
+    raise ValueError(
+        f"{shorten(path)!r} is of type {type(value).__name__}{more}; a metric is one number"
+    )
 
 
 def check_metrics(data: Any) -> tuple[dict[str, float], list[str]]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from naiad.address import check_url
 from naiad.settings import server_url
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 
@@ -25,23 +26,6 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
-
-
-def check_url(url: str) -> str:
-    """`url` if it is grpc://host:port or grpcs://host:port; raises ValueError otherwise."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme not in {"grpc", "grpcs"} or not parts.hostname or port is None:
-        raise ValueError(
-            f"server URL {url!r} is not of the form grpc://host:port, or grpcs://host:port for"
-            " TLS; see NAIAD_URL"
-        )
-    if parts.path not in {"", "/"} or parts.query or parts.username:
-        raise ValueError(f"server URL {url!r} has more than a host and a port; remove the rest")
-    return url
 
 
 def open_channel(

@@ -19,7 +19,6 @@ from naiad import _ending
 from naiad._callbacks import Callbacks, ErrorCallback
 from naiad._configs import ConfigValue, plan_configs
 from naiad._console_series import ConsoleSeries
-from naiad._hardware import default_namespace
 from naiad._session import Session, now_ms, say
 from naiad._source import source_attributes, source_files
 from naiad._validation import (
@@ -31,7 +30,7 @@ from naiad._validation import (
     check_tags,
     check_timestamp,
 )
-from naiad.connection import check_url
+from naiad.address import check_url
 from naiad.exceptions import (
     NaiadClosedError,
     NaiadError,
@@ -43,6 +42,7 @@ from naiad.ids import generate_run_id
 from naiad.settings import (
     MODES,
     api_token,
+    default_namespace,
     default_project,
     host_name,
     raise_on_failure,

@@ -40,3 +40,8 @@ def spool_root(directory: str | os.PathLike[str] | None = None) -> Path:
 def host_name() -> str:
     """This host as it may stand in a path."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "localhost"
+
+
+def default_namespace() -> str:
+    """Where hardware and console go: runtime/<host>."""
+    return f"runtime/{host_name()}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import mimetypes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from naiad_proto.limits import MAX_HISTOGRAM_BINS
 from naiad_proto.v1 import records_pb2 as pb
@@ -78,13 +79,13 @@ class Histogram:
             raise ValueError(
                 f"a histogram has at most {MAX_HISTOGRAM_BINS} bins, not {len(bins)}; merge some"
             )
-        if not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
+        if not all(map(math.isfinite, edges)) or any(b <= a for a, b in pairwise(edges)):
             raise ValueError("bin_edges have to be finite and ascending")
-        if not np.isfinite(bins).all() or (bins < 0).any():
+        if not all(math.isfinite(number) and number >= 0 for number in bins):
             raise ValueError(f"{name} have to be finite and not negative")
-        object.__setattr__(self, "bin_edges", edges.tolist())
-        object.__setattr__(self, "counts", bins.tolist() if counts is not None else None)
-        object.__setattr__(self, "densities", bins.tolist() if counts is None else None)
+        object.__setattr__(self, "bin_edges", edges)
+        object.__setattr__(self, "counts", bins if counts is not None else None)
+        object.__setattr__(self, "densities", bins if counts is None else None)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and vars(self) == vars(other)
@@ -101,14 +102,23 @@ class Histogram:
         return made
 
 
-def _numbers(name: str, given: object) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _numbers(name: str, given: Any) -> list[float]:
+    """Of a list, or an array of any library; not by numpy, which a training that has no need
+    of it should not have to import."""
+    dimensions = getattr(given, "ndim", 1)
+    if dimensions != 1:
+        raise ValueError(f"{name} of a histogram have to be one-dimensional, not {dimensions}")
+    listed = given.tolist() if callable(getattr(given, "tolist", None)) else given
     try:
-        made = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
+        return [_number(value) for value in listed]
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name} of a histogram have to be numbers") from None
-    if made.ndim != 1:
-        raise ValueError(f"{name} of a histogram have to be one-dimensional, not {made.ndim}")
-    return made
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bytes):
+        raise TypeError(value)
+    return float(value)
 
 
 @dataclass(frozen=True)
