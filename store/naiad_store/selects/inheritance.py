@@ -117,7 +117,5 @@ def _with_last(
         return column
     mine = pa.array([last.get(key) for key in keys], column.type)
     # Those of forks stand behind the others; each row takes its own.
-    take = [
-        len(keys) + number if key in last else number for number, key in enumerate(keys)
-    ]
+    take = [len(keys) + number if key in last else number for number, key in enumerate(keys)]
     return pa.concat_arrays([column, mine]).take(pa.array(take, pa.int64()))
