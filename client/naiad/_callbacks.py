@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from naiad.exceptions import NaiadError
 
@@ -31,7 +32,8 @@ class Callbacks:
     on_async_lag: Callable[[], None] | None = None
     _last: dict[str, float] = field(default_factory=dict)
     _logged: int = 0
-    _guard: threading.Lock = field(default_factory=threading.Lock)
+    # A signal's handler may come while its own thread holds it.
+    _guard: Any = field(default_factory=threading.RLock)
 
     def error(self, error: NaiadError) -> None:
         self._log(logging.ERROR, str(error))

@@ -73,7 +73,7 @@ class Session:
         self._dashboard = ""
         self.closed = False
         self._stop = threading.Event()
-        self._hearing = threading.Lock()
+        self._hearing = threading.RLock()
         self._watching: threading.Thread | None = None
         self._begin()
 

@@ -54,8 +54,6 @@ def _items(what: str, data: Any, check: Callable[[str, Any], T]) -> tuple[dict[s
 
 def number(path: str, value: Any) -> float:
     """A metric's value as a float. Raises ValueError."""
-    if isinstance(value, bool) or type(value).__name__ in {"bool_", "bool"}:
-        raise ValueError(f"{shorten(path)!r} is {value}; a metric is a number: log int({value})")
     if isinstance(value, int | float | Decimal | Fraction):
         try:
             return float(value)
@@ -84,7 +82,7 @@ def number(path: str, value: Any) -> float:
 
 
 def check_metrics(data: Any) -> tuple[dict[str, float], list[str]]:
-    """Floats by path. bool is refused: it is a config, or an int."""
+    """Floats by path; True and False are 1 and 0, as everywhere in Python."""
     return _items("metrics", data, number)
 
 

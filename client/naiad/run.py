@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from time import time_ns
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import quote
@@ -66,8 +67,6 @@ CLOSE_SECONDS = 30.0
 # Files up to this size are copied when they are logged, so that the caller may change them at
 # once; larger ones are read in place when they are sent.
 COPIED_BYTES = 16 * 1024 * 1024
-# What can go into the spool as it is. bool is no number here, though Python says so.
-_PLAIN = frozenset({float, int})
 
 _SOURCE = SourceTrackingConfig()
 
@@ -151,7 +150,7 @@ class Run:
             on_queue_full=on_queue_full_callback,
             on_async_lag=on_async_lag_callback,
         )
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._closed = False
         self._session: Session | None = None
         # In a forked child: the parent's session, from which to make one.
@@ -238,11 +237,10 @@ class Run:
             and not preview
             and preview_completion is None
             and type(data) is dict
-            and _PLAIN.issuperset(map(type, data.values()))
             and data
         ):
             try:
-                session.spool.metrics(data, step * MICRO, now_ms())
+                session.spool.metrics(data, step * MICRO, time_ns() // 1_000_000)
                 return
             except OSError as error:
                 self._lose(session, error)
@@ -618,8 +616,8 @@ class Run:
     # --- fork ----------------------------------------------------------------------------
 
     def _after_fork_in_child(self) -> None:
-        self._guard = threading.Lock()
-        self.callbacks._guard = threading.Lock()
+        self._guard = threading.RLock()
+        self.callbacks._guard = threading.RLock()
         self._source_thread = None
         if self._console:
             self._console.leave()

@@ -156,7 +156,7 @@ class Told(list[str]):
     ("call", "named"),
     [
         (lambda run: run.log_metrics({"good": 1.0, "bad": "high"}, step=0), "'bad'"),
-        (lambda run: run.log_metrics({"good": 1.0, "flag": True}, step=0), "'flag'"),
+        (lambda run: run.log_metrics({"good": 1.0, "flag": None}, step=0), "'flag'"),
         (lambda run: run.log_metrics({"good": 1.0, "x" * 2000: 1.0}, step=0), "1024"),
         (lambda run: run.log_metrics({"good": 1.0, "": 1.0}, step=0), "empty"),
         (lambda run: run.log_metrics({"good": 1.0, 7: 1.0}, step=0), "7"),

@@ -16,8 +16,14 @@ then slots, each at a multiple of 8:
     4   u32      CRC-32 of the payload
     8            payload, then zeros up to a multiple of 8
 
-All numbers are little-endian. A payload begins with one byte of `Kind`. Every slot but a
-SHAPE is one record, numbered on from the segment's first.
+but for rows of metrics, nearly all there is, whose slot has no kind and no padding:
+
+    0   u32      ROW | shape id (15 bits) << 16 | length of the payload in words of 8 bytes
+    4   u32      CRC-32 of the payload, begun with the number before it
+    8            i64 step, i64 timestamp, one f64 per path
+
+All numbers are little-endian. Any other payload begins with one byte of `Kind`. Every slot
+but a SHAPE is one record, numbered on from the segment's first.
 """
 
 from __future__ import annotations
@@ -50,7 +56,8 @@ class Kind(enum.IntEnum):
     # shape id u32, flags u32 (1: preview), then the paths, each u32 length and UTF-8.
     SHAPE = 1
     # 3 zero bytes, shape id u32, step i64, timestamp i64, then one f64 per path; of a
-    # preview the completion stands before them.
+    # preview the completion stands before them. For previews, and where a ROW's numbers are
+    # too small.
     METRICS = 2
     # 3 zero bytes, path length u32, step i64, timestamp i64, path, value.
     STRING = 3
@@ -66,6 +73,18 @@ METRICS_HEAD = struct.Struct("<B3xIqq")
 STRING_HEAD = struct.Struct("<B3xIqq")
 FILE_HEAD = struct.Struct("<B3xI")
 PREVIEW = 1
+
+# A row of metrics without kind and padding: 32 bytes instead of 40 for a single metric.
+ROW = 1 << 31
+ROW_SHAPES = 1 << 15
+ROW_WORDS = 1 << 16
+ROW_HEAD = struct.Struct("<qq")
+
+
+def row_word(shape: int, paths: int) -> int:
+    """What a ROW slot of the shape begins with; 0 if it doesn't fit into one."""
+    words = ROW_HEAD.size // 8 + paths
+    return ROW | shape << 16 | words if shape < ROW_SHAPES and words < ROW_WORDS else 0
 
 
 def padded(length: int) -> int:

@@ -21,6 +21,9 @@ from naiad.spool.layout import (
     MAGIC,
     METRICS_HEAD,
     PREVIEW,
+    ROW,
+    ROW_SHAPES,
+    ROW_WORDS,
     SHAPE_HEAD,
     SLOT,
     STRING_HEAD,
@@ -42,6 +45,15 @@ class ShapeKey:
 
     paths: tuple[str, ...]
     preview: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A shape that the segment has defined, and how its slots lie in memory."""
+
+    key: ShapeKey
+    general: np.dtype[np.void]
+    row: np.dtype[np.void]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +135,7 @@ class SegmentReader:
         except SpoolDamaged:
             self._map.close()
             raise
-        self._shapes: dict[int, tuple[ShapeKey, np.dtype[np.void]]] = {}
+        self._shapes: dict[int, _Known] = {}
 
     def _begin(self) -> tuple[Header, int, int]:
         magic, _, first, _, length, check = FIXED.unpack_from(self._map, 0)
@@ -163,6 +175,16 @@ class SegmentReader:
             if committed - offset < SLOT.size:
                 return
             length, check = SLOT.unpack_from(self._map, offset)
+            if length & ROW:
+                rows = self._metrics(offset, length, committed, until)
+                if rows is not None:
+                    yield rows
+                    continue
+                end = offset + SLOT.size + 8 * (length & ROW_WORDS - 1)
+                if end <= committed:
+                    self._offset = end
+                    yield self._torn(offset, "its check does not match")
+                    continue
             end = offset + SLOT.size + padded(length)
             if length == 0 or end > committed:
                 # Its length is broken: what follows can't be found. A power cut can do it.
@@ -235,37 +257,47 @@ class SegmentReader:
             at += length
         preview = bool(flags & PREVIEW)
         columns = len(paths) + preview
-        slot = SLOT.size + padded(METRICS_HEAD.size + 8 * columns)
-        kind = np.dtype(
+        general = np.dtype(
             {
                 "names": ["length", "check", "kind", "shape", "step", "ts", "values"],
                 "formats": ["<u4", "<u4", "u1", "<u4", "<i8", "<i8", f"({columns},)<f8"],
                 "offsets": [0, 4, 8, 12, 16, 24, 32],
-                "itemsize": slot,
+                "itemsize": SLOT.size + padded(METRICS_HEAD.size + 8 * columns),
             }
         )
-        self._shapes[number] = (ShapeKey(tuple(paths), preview), kind)
+        row = np.dtype(
+            [("length", "<u4"), ("check", "<u4"), ("step", "<i8"), ("ts", "<i8"),
+             ("values", "<f8", (columns,))]
+        )  # fmt: skip
+        self._shapes[number] = _Known(ShapeKey(tuple(paths), preview), general, row)
 
     def _metrics(self, offset: int, length: int, committed: int, until: int) -> MetricRows | None:
         """As many neighbours of the same shape as there are, checked; None when the first one
         is broken."""
-        shape_id = _U32.unpack_from(self._map, offset + 12)[0]
+        is_row = bool(length & ROW)
+        shape_id = (
+            length >> 16 & ROW_SHAPES - 1 if is_row else _U32.unpack_from(self._map, offset + 12)[0]
+        )
         known = self._shapes.get(shape_id)
         if known is None:
             return None
-        shape, kind = known
+        shape = known.key
+        kind = known.row if is_row else known.general
         size = kind.itemsize
-        if SLOT.size + padded(length) != size:
+        words = length & ROW_WORDS - 1
+        if size != SLOT.size + (8 * words if is_row else padded(length)):
             return None
         count = max(1, min((committed - offset) // size, (until - offset) // size))
         slots = np.frombuffer(self._map, kind, count, offset)
         # A view into other records from the first one that differs on; only what comes
         # before it is looked at.
-        same = (slots["length"] == length) & (slots["kind"] == Kind.METRICS)
-        same &= slots["shape"] == shape_id
+        same = slots["length"] == length
+        if not is_row:
+            same &= (slots["kind"] == Kind.METRICS) & (slots["shape"] == shape_id)
         if not same.all():
             slots = slots[: int(np.argmin(same))]
-        good = self._checked(offset, size, length, slots["check"].tolist())
+        payload, seed = (8 * words, length) if is_row else (length, 0)
+        good = self._checked(offset, size, payload, slots["check"].tolist(), seed)
         if not good:
             return None
         slots = slots[:good]
@@ -282,13 +314,13 @@ class SegmentReader:
         self.next_record += good
         return row
 
-    def _checked(self, offset: int, size: int, length: int, checks: list[int]) -> int:
+    def _checked(self, offset: int, size: int, length: int, checks: list[int], seed: int) -> int:
         """How many of the slots from `offset` on are whole."""
         view = memoryview(self._map)
         try:
             for number, check in enumerate(checks):
                 body = offset + number * size + SLOT.size
-                if zlib.crc32(view[body : body + length]) != check:
+                if zlib.crc32(view[body : body + length], seed) != check:
                     return number
         finally:
             view.release()

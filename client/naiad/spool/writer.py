@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import struct
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from naiad.spool.layout import (
     Header,
     Kind,
     padded,
+    row_word,
 )
 from naiad.spool.segment import Segment
 from naiad_proto.limits import check_path
@@ -48,14 +51,14 @@ class SpoolClosed(OSError):
 class _Shape:
     """A set of paths that is logged together again and again."""
 
-    __slots__ = ("definition", "id", "length", "pack", "room", "segment")
+    __slots__ = ("definition", "head", "pack", "room", "segment", "word")
 
     def __init__(self, number: int, paths: Sequence[str], preview: bool) -> None:
-        self.id = number
-        count = len(paths) + preview
-        packer = struct.Struct(f"<B3xIqq{count}d")
-        self.pack = packer.pack_into
-        self.length = packer.size
+        # Of a ROW; 0 for the general form, whose payload begins with `head`.
+        self.word = 0 if preview else row_word(number, len(paths))
+        self.head = () if self.word else (_METRICS, number)
+        packer = struct.Struct(f"<{'' if self.word else 'B3xI'}qq{len(paths) + preview}d")
+        self.pack = packer.pack
         self.room = SLOT.size + padded(packer.size)
         encoded = [path.encode() for path in paths]
         self.definition = SHAPE_HEAD.pack(Kind.SHAPE, number, PREVIEW if preview else 0) + b"".join(
@@ -85,7 +88,11 @@ class SpoolWriter:
         write_json(self.folder / "spool.json", header.as_dict())
         self.last_record = 0
         self.dropped = 0
-        self._guard = threading.Lock()
+        # Of the same thread again only from a signal's handler or a finalizer; see `_nested`.
+        self._guard = threading.RLock()
+        self._busy = False
+        self._nested: deque[tuple[_Shape | None, bytes, int]] = deque()
+        self._shape_ids = itertools.count()
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._preview_shapes: dict[tuple[str, ...], _Shape] = {}
         self._next: Segment | None = None
@@ -106,28 +113,38 @@ class SpoolWriter:
         when a path is not allowed; nothing is written then.
         """
         paths = tuple(data)
+        shape = self._shapes.get(paths) or self._add_shape(paths, preview=False)
+        # Before the lock is taken: a value's own __float__ is anybody's code.
+        word = shape.word
+        if not word:
+            self._row(shape, shape.pack(*shape.head, step, timestamp, *data.values()))
+            return
+        payload = shape.pack(step, timestamp, *data.values())
+        word |= _crc32(payload, word) << 32
         with self._guard:
-            shape = self._shapes.get(paths)
-            if shape is None:
-                shape = self._add_shape(paths, preview=False)
-            segment = self._segment
-            offset = segment.offset
-            end = offset + shape.room
-            if end > segment.size or shape.segment != segment.number:
-                segment = self._ready_for(shape)
+            if self._busy:
+                self._nested.append((shape, payload, word))
+                return
+            self._busy = True
+            try:
+                segment = self._segment
                 offset = segment.offset
                 end = offset + shape.room
-            body = offset + 8
-            length = shape.length
-            shape.pack(segment.map, body, _METRICS, shape.id, step, timestamp, *data.values())
-            SLOT.pack_into(
-                segment.map, offset, length, _crc32(memoryview(segment.map)[body : body + length])
-            )
-            # Readers see the record from here on, whole. There is no call between these three,
-            # so that a KeyboardInterrupt comes before all of them or after.
-            segment.offset = end
-            segment.words[1] = end
-            self.last_record += 1
+                if end > segment.size or shape.segment != segment.number:
+                    segment = self._ready_for(shape)
+                    offset = segment.offset
+                    end = offset + shape.room
+                segment.map[offset + 8 : end] = payload
+                segment.words[offset >> 3] = word
+                # Readers see the record from here on, whole. There is no call between these
+                # three, so that a KeyboardInterrupt comes before all of them or after.
+                segment.offset = end
+                segment.words[1] = end
+                self.last_record += 1
+            finally:
+                self._busy = False
+                if self._nested:
+                    self._write_nested()
 
     # --- everything else -----------------------------------------------------------------
 
@@ -136,12 +153,8 @@ class SpoolWriter:
     ) -> None:
         """A row that later points replace; `completion` from 0 to 1."""
         paths = tuple(data)
-        with self._guard:
-            shape = self._preview_shapes.get(paths) or self._add_shape(paths, preview=True)
-            payload = bytearray(shape.length)
-            shape.pack(payload, 0, _METRICS, shape.id, step, timestamp, completion, *data.values())
-            self._ready_for(shape)
-            self._put(payload, 1)
+        shape = self._preview_shapes.get(paths) or self._add_shape(paths, preview=True)
+        self._row(shape, shape.pack(*shape.head, step, timestamp, completion, *data.values()))
 
     def string(self, path: str, value: str, step: int, timestamp: int) -> None:
         """A point of a string series."""
@@ -208,19 +221,56 @@ class SpoolWriter:
     # --- inside; the guard is held ---------------------------------------------------------
 
     def _record(self, payload: bytes) -> int:
-        with self._guard:
-            self._put(payload, 1)
-            return self.last_record
+        return self._row(None, payload)
 
-    def _put(self, payload: bytes | bytearray, records: int) -> None:
-        """Writes a slot, which is one record, or none if it is a shape's definition."""
+    def _row(self, shape: _Shape | None, payload: bytes) -> int:
+        """A record in the general form, with its shape if it has one; returns its number."""
+        with self._guard:
+            if self._busy:
+                self._nested.append((shape, payload, 0))
+                return self.last_record + 1 + len(self._nested)
+            self._busy = True
+            try:
+                if shape:
+                    self._ready_for(shape)
+                self._put(payload, 1)
+                return self.last_record
+            finally:
+                self._busy = False
+                if self._nested:
+                    self._write_nested()
+
+    def _write_nested(self) -> None:
+        """Records that came while another one was being written, and by the same thread: from
+        a signal's handler or a finalizer, which may run between any two instructions. They
+        could not wait, nor write into the middle of it."""
+        while True:
+            try:
+                shape, payload, word = self._nested.popleft()
+            except IndexError:
+                # Asked and not looked at before: another one may come between and empty it.
+                return
+            self._busy = True
+            try:
+                if shape:
+                    self._ready_for(shape)
+                self._put(payload, 1, word)
+            except OSError:
+                # `dropped` has counted it.
+                log.debug("a record of a signal handler found no room", exc_info=True)
+            finally:
+                self._busy = False
+
+    def _put(self, payload: bytes, records: int, word: int = 0) -> None:
+        """Writes a slot, which is one record, or none if it is a shape's definition. `word` is
+        what a ROW begins with."""
         room = SLOT.size + padded(len(payload))
         segment = self._segment
         if segment.offset + room > segment.size:
             segment = self._go_on(room)
         offset = segment.offset
         segment.map[offset + 8 : offset + 8 + len(payload)] = payload
-        SLOT.pack_into(segment.map, offset, len(payload), _crc32(payload))
+        segment.words[offset >> 3] = word or len(payload) | _crc32(payload) << 32
         end = offset + room
         # As in `metrics`.
         segment.offset = end
@@ -232,9 +282,11 @@ class SpoolWriter:
             if problem := check_path(path):
                 raise ValueError(problem)
         shapes = self._preview_shapes if preview else self._shapes
-        shape = _Shape(len(self._shapes) + len(self._preview_shapes), paths, preview)
-        shapes[paths] = shape
-        return shape
+        with self._guard:
+            # Another thread may have been faster.
+            if paths not in shapes:
+                shapes[paths] = _Shape(next(self._shape_ids), paths, preview)
+            return shapes[paths]
 
     def _ready_for(self, shape: _Shape) -> Segment:
         """A segment with room for a record of the shape, which has its definition."""
