@@ -41,6 +41,9 @@ lock: ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 		--group dev --no-emit-index-url --no-header $(ARGS) pyproject.toml -o requirements.lock
 
+bench: $(READY) ## Measure what docs/performance.md tells (ARGS="--quick calls")
+	@$(RUN) $(BIN)/python benchmarks/client $(ARGS)
+
 clean: ## Remove the virtual environment and caches (never your data in .naiad)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .test-output
 
