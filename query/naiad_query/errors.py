@@ -8,7 +8,7 @@ from naiad_store import StoreError, StoreUnavailable
 
 # https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
 BAD_PATTERN = 427
-_LIMITS = {158, 159, 160, 241, 307, 396}
+LIMITS = {158, 159, 160, 241, 307, 396}
 
 
 class Refused(Exception):
@@ -32,7 +32,7 @@ def of_store(error: StoreError) -> Refused:
             "a pattern is not a regular expression that RE2 takes"
             f" (https://github.com/google/re2/wiki/Syntax): {_reason(text)}"
         )
-    if error.code in _LIMITS:
+    if error.code in LIMITS:
         return Refused(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             f"the question needs more time or memory than is allowed; ask for less: {text}",

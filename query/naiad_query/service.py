@@ -20,10 +20,11 @@ from naiad_proto.v1.query_pb2_grpc import (
     QueryServiceServicer,
     add_QueryServiceServicer_to_server,
 )
-from naiad_query import asking, sql
+from naiad_query import asking
 from naiad_query.chunks import chunks, table_chunks
 from naiad_query.errors import Refused, invalid, of_store
 from naiad_query.naming import WORDS, Names, words
+from naiad_query.sql import Sql
 from naiad_query.table import runs_table
 from naiad_store import Store, StoreError
 from naiad_store.selects import attributes, inheritance
@@ -86,6 +87,7 @@ class QueryService(QueryServiceServicer):
         """`dashboard_url` and `mode` ("embedded", "cluster") are what GetServerInfo says."""
         self._store = store
         self._files = files
+        self._sql = Sql(store)
         self._info = pb.GetServerInfoResponse(
             version=version, dashboard_url=dashboard_url, mode=mode
         )
@@ -263,7 +265,7 @@ class QueryService(QueryServiceServicer):
         principal = current_principal()
 
         def answer() -> Iterator[bytes]:
-            yield from table_chunks(sql.execute(self._store, principal, request))
+            yield from table_chunks(self._sql.execute(principal, request))
 
         async for arrow in self._stream(context, answer):
             yield pb.ExecuteSqlResponse(arrow=arrow)
