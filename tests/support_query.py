@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -19,12 +20,13 @@ from support_envelopes import seal
 from naiad.query.client import QueryClient
 from naiad_auth import AuthInterceptor, TokenStore
 from naiad_consumers import Writer
-from naiad_eventlog import open_event_log
-from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
+from naiad_eventlog import EventLog, open_event_log
+from naiad_eventlog.topics import ALL_TOPICS, PROGRESS, RECORDS, run_key
 from naiad_files import FileStore, open_file_store
 from naiad_proto.series import build_group, build_string_series
 from naiad_proto.steps import to_micro
 from naiad_proto.v1 import records_pb2 as pb
+from naiad_proto.v1.log_pb2 import WriterProgress
 from naiad_query import QueryService
 from naiad_store import Store
 
@@ -209,20 +211,25 @@ class Reading:
                     await log.append(RECORDS.name, key, seal(batch, received_at=BEGIN))
                 stop = asyncio.Event()
                 writing = asyncio.create_task(Writer(log, self.store).run(stop))
-                async with asyncio.timeout(30):
-                    while not writing.done() and await self._behind(log):
-                        await asyncio.sleep(0.01)
-                stop.set()
-                await writing
+                try:
+                    async with asyncio.timeout(30):
+                        await self._stored(log, batches, writing)
+                finally:
+                    stop.set()
+                    await writing
 
     @staticmethod
-    async def _behind(log: Any) -> bool:
-        committed = await log.committed("naiad.writer", RECORDS.name)
-        ends = await log.end_offsets(RECORDS.name)
-        return any(
-            end > 1 and (at.partition not in committed or committed[at.partition] < end)
-            for at, end in ends.items()
-        )
+    async def _stored(log: EventLog, batches: list[pb.Batch], writing: asyncio.Task[None]) -> None:
+        """Returns when the writer says that it has stored them all, or ends."""
+        wanted = {batch.writer_id: batch.records.last for batch in batches}
+        async with await log.subscribe(PROGRESS.name, "tests") as told:
+            while wanted and not writing.done():
+                for record in await told.poll(wait=1):
+                    progress = WriterProgress.FromString(record.value)
+                    # Without a gap, in whatever order they came.
+                    first, last = progress.stored[0].first, progress.stored[0].last
+                    if first == 1 and last >= wanted.get(progress.writer_id, math.inf):
+                        del wanted[progress.writer_id]
 
     async def _start(self) -> int:
         self._server = grpc.aio.server(

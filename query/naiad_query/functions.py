@@ -7,6 +7,7 @@ a later release of the engine brings under a kind that nobody here has judged is
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterator
 
@@ -43,14 +44,18 @@ _COMBINATORS = re.compile(
 )
 # What may stand before a parenthesis without being a function.
 _WORDS = frozenset(
-    "all and any apply array as asc between by case cast columns cube desc distinct else except"
-    " exists fill from group having in intersect interval is join like ilike limit not offset on"
-    " or order over partition prewhere qualify replace rollup select sets then totals union using"
-    " when where window with"
-    # Types with arguments.
-    " datetime datetime64 decimal decimal32 decimal64 decimal128 decimal256 enum8 enum16"
-    " fixedstring lowcardinality map nested nullable tuple variant".split()
-)
+    {
+        "all", "and", "apply", "array", "as", "asc", "between", "by", "case", "columns", "cube",
+        "desc", "distinct", "else", "except", "exists", "fill", "from", "group", "having", "ilike",
+        "in", "intersect", "interval", "is", "join", "like", "limit", "not", "offset", "on", "or",
+        "order", "over", "partition", "prewhere", "qualify", "replace", "rollup", "select", "sets",
+        "then", "totals", "union", "using", "when", "where", "window", "with",
+        # Types with arguments.
+        "datetime", "datetime64", "decimal", "decimal32", "decimal64", "decimal128", "decimal256",
+        "enum8", "enum16", "fixedstring", "lowcardinality", "map", "nested", "nullable", "tuple",
+        "variant",
+    }
+)  # fmt: skip
 
 
 def allowed_functions(store: Store) -> frozenset[str]:
@@ -81,12 +86,12 @@ def is_allowed(name: str, functions: Collection[str]) -> bool:
 def calls(sql: str) -> Iterator[str]:
     """Names before a parenthesis, quoted ones too: functions and a few words."""
     tokens: list[Token] = sqlglot.tokenize(sql, read="clickhouse")
-    for token, following in zip(tokens, tokens[1:], strict=False):
+    for token, following in itertools.pairwise(tokens):
         if following.token_type == TokenType.L_PAREN and (
-            token.token_type == TokenType.IDENTIFIER or re.fullmatch(r"\w+", token.text)
+            token.token_type == TokenType.IDENTIFIER
+            or (token.token_type != TokenType.STRING and re.fullmatch(r"[^\W\d]\w*", token.text))
         ):
-            if token.token_type not in (TokenType.NUMBER, TokenType.STRING):
-                yield token.text
+            yield token.text
 
 
 def _all_good(categories: str) -> bool:

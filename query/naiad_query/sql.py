@@ -123,8 +123,11 @@ def _refused(error: StoreError) -> Refused:
     _, colon, message = text.partition("DB::Exception: ")
     message = message if colon else text
     # What follows is the whole statement as the store had it.
-    message = re.sub(r"[.:]? (In scope|In query|while executing|: While processing|While processing) .*"
-                     r"?( \([A-Z_]+\))?$", r"\2", message)  # fmt: skip
+    message = re.sub(
+        r"[.:]* (In scope|In query|[Ww]hile (executing|processing)) .*?( \([A-Z_]+\))?$",
+        r"\3",
+        message,
+    )
     message = re.sub(rf"\b({VIEW}|{OWN})", "", message)
     if error.code in LIMITS:
         return Refused(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -127,7 +128,7 @@ def _renamed(statement: exp.Expression) -> set[str]:
 
 def _is_own(table: exp.Table) -> bool:
     """Does the name stand for a WITH of the statement that is in scope there?"""
-    inside: exp.Expression = table
+    inside: Any = table
     while (around := inside.parent) is not None:
         clause = around.args.get("with_")
         if clause is not None and clause is not inside and _has(clause.expressions, table.name):

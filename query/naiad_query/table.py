@@ -23,6 +23,10 @@ def runs_table(store: Store, request: pb.FetchRunsTableRequest) -> pa.Table:
     what = asking.what(request.attributes)
     if request.sort_by_type and request.sort_by_type not in TYPES:
         raise invalid(f"there is no type {request.sort_by_type!r}; there are {', '.join(TYPES)}")
+    if request.sort_by_type and request.sort_by_type not in SORTABLE:
+        raise invalid(
+            f"runs can't be sorted by a {request.sort_by_type}; it takes {', '.join(SORTABLE)}"
+        )
     runs = select_runs(store, request.project, asking.which(request.runs))
     runs = _sorted(store, request, runs)
     if request.limit:
@@ -55,31 +59,28 @@ def _sorted(store: Store, request: pb.FetchRunsTableRequest, runs: list[RunRow])
     path, kind = request.sort_by or DEFAULT_SORT, request.sort_by_type
     if not runs:
         return runs
-    columns: list[pa.Array] = []
+    columns: dict[Attribute, pa.Array] = {}
     for name in DERIVED:
         if name.path == path and kind in ("", name.type):
             lives = lives_of(store, request.project, [run.run for run in runs])
-            columns.append(derived_column(name, runs, lives))
+            columns[name] = derived_column(name, runs, lives)
     if not columns:
-        what = What(paths=[path], types=[kind] if kind else _SORTABLE)
-        found = inheritance.columns(store, request.project, runs, what)
-        columns = [found[name] for name in sorted(found, key=lambda name: _RANK.index(name.type))]
+        what = What(paths=[path], types=[kind] if kind else SORTABLE)
+        columns = inheritance.columns(store, request.project, runs, what)
     values: dict[int, Any] = {}
-    for column in columns:
-        # Values of several types don't compare; those of the first type count.
-        values = values or {
-            run.run: value
-            for run, value in zip(runs, column.to_pylist(), strict=True)
-            if value is not None and value == value
-        }
+    for name in sorted(columns, key=lambda name: SORTABLE.index(name.type)):
+        if values and name.type not in _NUMBERS:
+            # Numbers compare with each other; with these values they don't.
+            break
+        for run, value in zip(runs, columns[name].to_pylist(), strict=True):
+            if value is not None and value == value:
+                values.setdefault(run.run, value)
     # NaN stands with the missing ones: it is neither first nor last.
     having = [run for run in runs if run.run in values]
     having.sort(key=lambda run: values[run.run], reverse=not request.ascending)
     return [*having, *(run for run in runs if run.run not in values)]
 
 
-_RANK = (
-    "float_series", "float", "int", "datetime", "bool", "string", "string_series", "string_set",
-    "file", "histogram_series", "file_series",
-)  # fmt: skip
-_SORTABLE = _RANK[:7]
+# Where runs have a path with several types the first of these counts.
+_NUMBERS = ("float_series", "float", "int")
+SORTABLE = (*_NUMBERS, "datetime", "bool", "string", "string_series")

@@ -38,7 +38,8 @@ class ChdbSession:
             statements.append("SET " + ", ".join(_assignment(n, settings[n]) for n in names))
         # Held while the engine works on the connection: closing under it would crash.
         self._busy = threading.Lock()
-        self._connection: Any = chdb.connect(path)
+        connect: Any = chdb.connect  # untyped
+        self._connection = connect(path)
         self._stream: Any = None
         try:
             for statement in statements:

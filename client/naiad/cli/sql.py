@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import click
@@ -9,7 +10,16 @@ import click
 from naiad.cli._tables import said_plainly, show
 
 
-@click.command()
+class _Statement(click.Command):
+    """A statement may begin with a comment, which is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        statements = [argument for argument in args if re.match(r"--(\s|\S*\s)", argument)]
+        others = [argument for argument in args if argument not in statements]
+        return super().parse_args(ctx, [*others, "--", *statements] if statements else others)
+
+
+@click.command(cls=_Statement)
 @click.argument("statement")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON array with an object per row.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from naiad.exceptions import NaiadValueError
+from naiad.exceptions import NaiadTypeError, NaiadValueError
 from naiad.query import frames
 from naiad.query.attributes import (
+    OTHER_SERIES,
     Attribute,
     AttributesArgument,
     RunsArgument,
@@ -17,9 +20,12 @@ from naiad.query.attributes import (
 )
 from naiad.query.client import Axis, QueryClient
 from naiad.settings import default_project
-from naiad_proto.steps import to_micro
+from naiad_proto.limits import MAX_STEP
+from naiad_proto.steps import MAX_MICRO_STEP, to_micro
 
 Steps = tuple[float | None, float | None]
+# Of one question; the server's limit too.
+MAX_BUCKETS = 10_000
 NEWEST = Attribute("sys/creation_time", "datetime")
 
 
@@ -58,8 +64,6 @@ class Asking:
     ) -> pd.DataFrame:
         if sort_direction not in ("asc", "desc"):
             raise NaiadValueError(f"sort_direction is {sort_direction!r}; it is 'asc' or 'desc'")
-        if limit is not None and limit < 1:
-            raise NaiadValueError(f"limit is {limit}; give a number of at least 1, or None")
         by = sort_by if isinstance(sort_by, Attribute) else Attribute(sort_by)
         name = project_of(project)
         with QueryClient() as client:
@@ -70,7 +74,7 @@ class Asking:
                 sort_by=by.name,
                 sort_by_type=by.type or "",
                 ascending=sort_direction == "asc",
-                limit=limit or 0,
+                limit=_count("limit", limit),
             )
         return frames.runs_frame(
             found, name, self._index, by_experiment=self._by_experiment, type_suffix=type_suffix
@@ -94,7 +98,7 @@ class Asking:
                 chosen_runs(self._noun, runs, by_experiment=self._by_experiment),
                 chosen_attributes("attributes", attributes, "float_series"),
                 steps=_micro(step_range),
-                tail_limit=_tail(tail_limit),
+                tail_limit=_count("tail_limit", tail_limit),
                 own_points_only=not lineage_to_the_root,
                 include_previews=include_point_previews,
             )
@@ -119,16 +123,17 @@ class Asking:
     ) -> pd.DataFrame:
         if x not in ("step", "time", "relative_time"):
             raise NaiadValueError(f"x is {x!r}; it is 'step', 'time' or 'relative_time'")
-        if not 1 <= limit <= 10_000:
-            raise NaiadValueError(f"limit is {limit}; it is from 1 to 10,000")
+        if _count("limit", limit) > MAX_BUCKETS or not limit:
+            raise NaiadValueError(f"limit is {limit}; it is from 1 to {MAX_BUCKETS:,}")
+        begin, end = _range("x_range", x_range)
         with QueryClient(timeout=600) as client:
             found = client.metric_buckets(
                 project_of(project),
                 chosen_runs(self._noun, runs, by_experiment=self._by_experiment),
                 chosen_attributes("y", y, "float_series"),
                 x=x,
-                from_x=x_range[0],
-                to_x=x_range[1],
+                from_x=begin,
+                to_x=end,
                 max_buckets=limit,
                 own_points_only=not lineage_to_the_root,
                 include_previews=include_point_previews,
@@ -150,9 +155,9 @@ class Asking:
             found = client.series(
                 name,
                 chosen_runs(self._noun, runs, by_experiment=self._by_experiment),
-                chosen_attributes("attributes", attributes),
+                chosen_attributes("attributes", attributes, *OTHER_SERIES),
                 steps=_micro(step_range),
-                tail_limit=_tail(tail_limit),
+                tail_limit=_count("tail_limit", tail_limit),
                 own_points_only=not lineage_to_the_root,
             )
         return frames.series_frame(found, name, self._index, include_time=_time(include_time))
@@ -167,21 +172,45 @@ def project_of(given: str | None) -> str:
     return project
 
 
-def _micro(steps: Steps) -> tuple[int | None, int | None]:
+def _range(name: str, given: Steps) -> Steps:
     try:
-        begin, end = steps
-        return (
-            None if begin is None else to_micro(max(begin, 0)),
-            None if end is None else to_micro(min(end, 999_999_999_999)),
-        )
-    except (TypeError, ValueError) as error:
-        raise NaiadValueError(f"step_range is {steps!r}: {error}") from None
+        begin, end = given
+        numbers = [float(number) for number in (begin, end) if number is not None]
+    except (TypeError, ValueError):
+        raise NaiadValueError(
+            f"{name} is {given!r}; give two numbers, (first, last), with None for an open end"
+        ) from None
+    if any(math.isnan(number) for number in numbers) or numbers != sorted(numbers):
+        raise NaiadValueError(f"{name} is {given!r}; its first number is not up to its last")
+    # An infinite end is an open one.
+    return (
+        None if begin is None or begin == -math.inf else begin,
+        None if end is None or end == math.inf else end,
+    )
 
 
-def _tail(limit: int | None) -> int:
-    if limit is not None and limit < 1:
-        raise NaiadValueError(f"tail_limit is {limit}; give a number of at least 1, or None")
-    return limit or 0
+def _micro(steps: Steps) -> tuple[int | None, int | None]:
+    begin, end = _range("step_range", steps)
+    return (
+        None if begin is None else _micro_step(begin),
+        None if end is None else _micro_step(end),
+    )
+
+
+def _micro_step(step: float) -> int:
+    """What lies beyond all steps stays there."""
+    return -1 if step < 0 else MAX_MICRO_STEP + 1 if step >= MAX_STEP else to_micro(step)
+
+
+def _count(name: str, given: int | None) -> int:
+    """0 for None."""
+    if given is None:
+        return 0
+    if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        raise NaiadTypeError(f"{name} is {given!r}; give a whole number, or None")
+    if given < 1:
+        raise NaiadValueError(f"{name} is {given}; give a number of at least 1, or None")
+    return int(given)
 
 
 def _time(given: str | None) -> bool:

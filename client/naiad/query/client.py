@@ -281,10 +281,14 @@ class QueryClient:
     def _explained(self, error: grpc.RpcError) -> Exception:
         code, details = error.code(), error.details() or ""
         match code:
+            case grpc.StatusCode.UNAVAILABLE if details.endswith("ask again"):
+                # The server's own words: it is there, its store is not.
+                return NaiadConnectionError(f"{self.url}: {details}")
             case grpc.StatusCode.UNAVAILABLE:
+                # Of gRPC's chain of reasons the last one says something.
                 return NaiadConnectionError(
                     f"no Naiad server answers at {self.url}. Start one with `naiad up`, or set"
-                    f" NAIAD_URL. ({details})"
+                    f" NAIAD_URL. ({details.rpartition(': ')[2]})"
                 )
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return NaiadConnectionError(

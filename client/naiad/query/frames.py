@@ -28,13 +28,15 @@ def runs_frame(
     for column, path in zip(columns, paths, strict=True):
         kind = column.rpartition(":")[2]
         shown = column if type_suffix or path in several else path
-        data[shown] = _column(table.column(column), kind, project, names, path)
+        data[shown] = _column(table.column(column), kind, project, index, names, path)
     frame = pd.DataFrame(data, index=pd.Index(names, name=index, dtype=object))
-    frame.columns.name = "attribute"
+    frame.columns = pd.Index(frame.columns, name="attribute", dtype=object)
     return frame
 
 
-def _column(column: pa.ChunkedArray, kind: str, project: str, runs: list[str], path: str) -> Any:
+def _column(
+    column: pa.ChunkedArray, kind: str, project: str, index: str, runs: list[str], path: str
+) -> Any:
     match kind:
         case "int" if not column.null_count:
             return column.to_numpy()
@@ -46,7 +48,7 @@ def _column(column: pa.ChunkedArray, kind: str, project: str, runs: list[str], p
             return column.to_pandas().array
         case "file" | "file_series":
             return [
-                value and _file(value, project, run, path, None)
+                value and _file(value, project, index, run, path, None)
                 for run, value in zip(runs, column.to_pylist(), strict=True)
             ]
         case "histogram_series":
@@ -115,7 +117,9 @@ def series_frame(table: pa.Table, project: str, index: str, *, include_time: boo
                 case "histogram_series":
                     value[place] = _histogram(histograms[row])
                 case _:
-                    value[place] = _file(files[row], project, runs[row], path, steps[row] / MICRO)
+                    value[place] = _file(
+                        files[row], project, index, runs[row], path, steps[row] / MICRO
+                    )
         if not include_time:
             columns[path] = value
             continue
@@ -166,9 +170,9 @@ class _Grid:
         frame = pd.DataFrame(columns, index=rows)
         if wide:
             levels = [list(level) for level in zip(*columns, strict=True)] or [[], []]
-            frame.columns = pd.MultiIndex.from_arrays(levels, names=["attribute", "value"])
+            frame.columns = pd.MultiIndex.from_arrays(levels, names=[None, None])
         else:
-            frame.columns.name = "attribute"
+            frame.columns = pd.Index(list(columns), dtype=object)
         return frame
 
 
@@ -187,14 +191,17 @@ def _codes(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
     return names[used].tolist(), place[indices]
 
 
-def _file(value: dict[str, Any], project: str, run: str, path: str, step: float | None) -> File:
+def _file(
+    value: dict[str, Any], project: str, index: str, run: str, path: str, step: float | None
+) -> File:
     return File(
-        project=project,
-        run=run,
-        path=path,
+        project_identifier=project,
+        experiment_name=run if index == "experiment" else None,
+        run_id=None if index == "experiment" else run,
+        attribute_path=path,
         step=step,
         name=value["name"],
-        size=value["size_bytes"],
+        size_bytes=value["size_bytes"],
         mime_type=value["mime_type"],
         sha256=value["sha256"],
         key=value["key"],

@@ -65,7 +65,9 @@ class RunSelector(_message.Message):
     they are run ids.
     """
     pattern: _builtins.str
-    """RE2 regular expression, found anywhere in the name."""
+    """RE2 regular expression, found anywhere in the name. " | ", " & " (with the
+    blanks) and a leading "!" join several: or, and, not.
+    """
     @_builtins.property
     def names(self) -> _records_pb2.StringList: ...
     def __init__(
@@ -95,7 +97,7 @@ class AttributeSelector(_message.Message):
     PATHS_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     pattern: _builtins.str
-    """RE2 regular expression, found anywhere in the path."""
+    """RE2 regular expression, found anywhere in the path; joined as in RunSelector."""
     @_builtins.property
     def paths(self) -> _records_pb2.StringList: ...
     @_builtins.property
@@ -331,7 +333,7 @@ class FetchRunsTableRequest(_message.Message):
     sort_by: _builtins.str
     """A path; of a series its last value. Empty: sys/creation_time."""
     sort_by_type: _builtins.str
-    """Optional type of sort_by."""
+    """Optional type of sort_by. Numbers of all types are compared as numbers."""
     ascending: _builtins.bool
     """Runs without the attribute come last either way."""
     limit: _builtins.int
@@ -610,7 +612,9 @@ class ExecuteSqlRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     sql: _builtins.str
     limit: _builtins.int
-    """Rows at the most; 0: the server's limit."""
+    """Rows at the most, up to 1,000,000. 0: all, and an answer of more than 100,000 is
+    refused.
+    """
     def __init__(
         self,
         *,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from naiad_store.selects.patterns import matching
 from naiad_store.selects.points import FILE, HISTOGRAM, TIME, files, histograms
 from naiad_store.store import Store
 
@@ -45,8 +46,7 @@ class What:
             parameters["paths"] = list(self.paths)
             return "path IN {paths:Array(String)}"
         if self.pattern is not None:
-            parameters["path_pattern"] = self.pattern
-            return "match(path, {path_pattern:String})"
+            return matching("path", self.pattern, parameters)
         return "1"
 
     def wants(self, kind: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from naiad_store.selects.scope import PREVIEW, Range, Scope
+from naiad_store.selects.scope import ALL, PREVIEW, Range, Scope
 from naiad_store.store import Store
 
 # Units of an axis in one of the answer's: micro-steps, milliseconds.
@@ -75,7 +75,7 @@ def metric_buckets(
     keep = "1" if include_previews else f"NOT ({PREVIEW})"
     unit = _UNITS[axis]
 
-    def points(steps: Range = Range(), *, final: bool = True) -> tuple[str, dict[str, object]]:
+    def points(steps: Range = ALL, *, final: bool = True) -> tuple[str, dict[str, object]]:
         given: dict[str, object] = {}
         sql = scope.points(
             "points", {"value": "value"}, paths, given, steps=steps, keep=keep, final=final
@@ -106,7 +106,7 @@ def metric_buckets(
     if end < begin:
         return BUCKETS.empty_table()
     grid = Grid.over(begin, end, columns)
-    sql, given = points(Range(grid.low, grid.high) if axis == "step" else Range())
+    sql, given = points(Range(grid.low, grid.high) if axis == "step" else ALL)
     at = "at"
     if bases:
         given |= {"based": list(bases), "bases": list(bases.values())}

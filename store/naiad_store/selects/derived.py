@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from naiad_store.selects.attributes import ARROW, Attribute, What
+from naiad_store.selects.patterns import matching
 from naiad_store.selects.runs import Lived, RunRow
 from naiad_store.store import Store
 
@@ -52,9 +53,10 @@ def derived_names(store: Store, what: What) -> list[Attribute]:
         return [name for name in wanted if name.path in paths]
     if what.pattern is None or not wanted:
         return wanted
+    parameters: dict[str, object] = {"paths": [name.path for name in wanted]}
+    condition = matching("p", what.pattern, parameters)
     matches = store.query(
-        "SELECT arrayMap(p -> match(p, {pattern:String}), {paths:Array(String)}) AS found",
-        {"pattern": what.pattern, "paths": [name.path for name in wanted]},
+        f"SELECT arrayMap(p -> {condition}, {{paths:Array(String)}}) AS found", parameters
     )
     found = matches.column(0).to_pylist()[0]
     return [name for name, yes in zip(wanted, found, strict=True) if yes]

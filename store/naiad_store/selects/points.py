@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from naiad_store.selects.scope import PREVIEW, Range, Scope
+from naiad_store.selects.scope import ALL, PREVIEW, Range, Scope
 from naiad_store.store import Store
 
 FILE = pa.struct(
@@ -37,7 +37,7 @@ def metric_points(
     scope: Scope,
     paths: Sequence[str],
     *,
-    steps: Range = Range(),
+    steps: Range = ALL,
     tail_limit: int = 0,
     include_previews: bool = False,
     settings: Mapping[str, object] | None = None,
@@ -56,7 +56,7 @@ def series_points(
     scope: Scope,
     paths: Mapping[str, Sequence[str]],
     *,
-    steps: Range = Range(),
+    steps: Range = ALL,
     tail_limit: int = 0,
     settings: Mapping[str, object] | None = None,
 ) -> Iterator[pa.RecordBatch]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from naiad_store.selects.patterns import matching
 from naiad_store.store import Store
 
 _COLUMNS = """
@@ -73,8 +74,7 @@ def select_runs(store: Store, project: str, which: Which) -> list[RunRow]:
         conditions.append(f"{name} IN {{names:Array(String)}}")
         parameters["names"] = list(which.names)
     elif which.pattern is not None:
-        conditions.append(f"match({name}, {{pattern:String}})")
-        parameters["pattern"] = which.pattern
+        conditions.append(matching(name, which.pattern, parameters))
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     one = "LIMIT 1 BY experiment" if which.by_experiment else ""
     sql = f"""

@@ -22,6 +22,9 @@ class Range:
     end: int | None = None
 
 
+ALL = Range()
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Runs, numbered as they stand here."""
@@ -55,7 +58,7 @@ class Scope:
         paths: Sequence[str],
         parameters: dict[str, object],
         *,
-        steps: Range = Range(),
+        steps: Range = ALL,
         keep: str = "1",
         final: bool = True,
     ) -> str:
