@@ -170,7 +170,7 @@ class Reading:
         self.store = store
         self.files: FileStore = open_file_store(f"file://{folder / 'files'}")
         self._folder = folder
-        self._tokens = tokens
+        self.tokens = tokens
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -233,7 +233,7 @@ class Reading:
 
     async def _start(self) -> int:
         self._server = grpc.aio.server(
-            interceptors=[AuthInterceptor(self._tokens)], options=[("grpc.so_reuseport", 0)]
+            interceptors=[AuthInterceptor(self.tokens)], options=[("grpc.so_reuseport", 0)]
         )
         self._service.add_to(self._server)
         port = self._server.add_insecure_port("127.0.0.1:0")

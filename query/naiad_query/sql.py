@@ -50,11 +50,9 @@ class Sql:
         question = judged(statement, self._functions)
         # One more than is given by default tells whether something would be missing.
         limit = request.limit or DEFAULT_ROWS + 1
-        views_of_question = _with_views(question, principal)
-        columns = self._ask(f"DESCRIBE TABLE ({views_of_question}{question.sql})")
-        found = self._ask(
-            f"{views_of_question}SELECT {_shown(columns)} FROM ({question.sql}) LIMIT {limit}"
-        )
+        before = _with_views(question, principal)
+        columns = self._ask(f"DESCRIBE TABLE ({before}SELECT * FROM ({question.sql}))")
+        found = self._ask(f"{before}SELECT {_shown(columns)} FROM ({question.sql}) LIMIT {limit}")
         if not request.limit and found.num_rows > DEFAULT_ROWS:
             raise Refused(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,

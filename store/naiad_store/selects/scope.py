@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from naiad_proto.steps import MICRO
+from naiad_proto.steps import MAX_MICRO_STEP, MICRO
 from naiad_store.selects.lineage import Lineage, Stretch
 from naiad_store.selects.runs import RunRow
 from naiad_store.store import Store
@@ -68,10 +68,15 @@ class Scope:
         version has replaced may come too. Values go into `parameters`."""
         conditions = ["project = {project:String}", "path IN {paths:Array(String)}", keep]
         parameters |= {"project": self.project, "paths": list(paths)}
-        if steps.begin is not None and steps.begin > 0:
+        if steps.begin is not None and steps.begin > MAX_MICRO_STEP:
+            # Beyond what a Decimal64 of the store can say.
+            conditions.append("0")
+        elif steps.begin is not None and steps.begin > 0:
             conditions.append("step >= {begin:Decimal64(6)}")
             parameters["begin"] = _decimal(steps.begin)
-        if steps.end is not None:
+        if steps.end is not None and steps.end < 0:
+            conditions.append("0")
+        elif steps.end is not None and steps.end < MAX_MICRO_STEP:
             conditions.append("step <= {end:Decimal64(6)}")
             parameters["end"] = _decimal(steps.end)
         shown = "".join(f", {value} AS {name}" for name, value in columns.items())
@@ -107,5 +112,4 @@ class Scope:
 
 
 def _decimal(micro: int) -> str:
-    sign, micro = ("-", -micro) if micro < 0 else ("", micro)
-    return f"{sign}{micro // MICRO}.{micro % MICRO:06d}"
+    return f"{micro // MICRO}.{micro % MICRO:06d}"
