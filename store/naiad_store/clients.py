@@ -46,8 +46,17 @@ class Clients:
             raise
         try:
             yield client
-        finally:
-            self._back(client)
+        except BaseException:
+            # What chDB had begun to answer when a statement failed stands before the next
+            # answer of the same connection. A new one is there before the old one goes, which
+            # may be the last that keeps the engine open.
+            fresh = None
+            with contextlib.suppress(Exception):
+                fresh = connect(self._url, self._database)
+            self._back(fresh)
+            _close(client)
+            raise
+        self._back(client)
 
     def _back(self, client: Client | None) -> None:
         with self._changed:

@@ -201,6 +201,11 @@ def _told(what: str, *, inserting: bool = False) -> Iterator[None]:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         kind = RowsRefused if inserting else StoreError
         raise kind(f"{what} failed: {one_line(str(error))}") from error
+    except OSError as error:
+        # Arrow's word for a stream that is none.
+        raise StoreUnavailable(
+            f"{what} failed: its answer can't be read: {one_line(str(error))}"
+        ) from error
     except (ClickHouseError, pa.ArrowException, RuntimeError) as error:
         message = str(error).removeprefix("Streaming query failed: ")
         code = _CODE.search(message)

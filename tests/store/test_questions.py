@@ -68,6 +68,26 @@ def test_a_failing_stream_says_why(numbers: Store) -> None:
         list(numbers.stream("SELECT * FROM nowhere"))
 
 
+@pytest.mark.parametrize(
+    "failing",
+    [
+        # After its header is out, and before.
+        "SELECT throwIf(a = 299999) FROM t",
+        "SELECT match(toString(a), '(') FROM t",
+        "SELECT * FROM nowhere",
+    ],
+)
+def test_an_answer_is_whole_after_a_question_that_failed(numbers: Store, failing: str) -> None:
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            numbers.query(failing)
+        assert numbers.query("SELECT 1 AS a").to_pydict() == {"a": [1]}
+        numbers.insert("t", pa.table({"a": [-1]}))
+    assert numbers.query("SELECT min(a) AS a FROM t").to_pydict() == {"a": [-1]}
+    # Failures don't add clients.
+    assert len(numbers._clients._idle) == 1
+
+
 def test_other_questions_go_on_beside_an_open_stream(numbers: Store) -> None:
     stream = numbers.stream("SELECT a FROM t")
     first = next(stream)
