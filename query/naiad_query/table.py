@@ -32,9 +32,9 @@ def runs_table(store: Store, request: pb.FetchRunsTableRequest) -> pa.Table:
     if request.limit:
         runs = runs[: request.limit]
     found = inheritance.columns(store, request.project, runs, what) if runs else {}
-    derived = derived_names(store, what)
+    derived = derived_names(store, what) if runs else []
     if derived:
-        lives = lives_of(store, request.project, [run.run for run in runs]) if runs else {}
+        lives = lives_of(store, request.project, [run.run for run in runs])
         for name in derived:
             found[name] = derived_column(name, runs, lives)
     columns = {

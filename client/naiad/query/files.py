@@ -65,7 +65,10 @@ def download_files(
         for file in chosen:
             local[file] = _fetch(client, file, root)
     index = "experiment" if any(file.experiment_name for file in chosen) else "run"
-    rows = sorted({_row(file) for file in chosen}, key=lambda row: (row[0], row[1] or -1.0))
+    rows = sorted(
+        {_row(file) for file in chosen},
+        key=lambda row: (row[0], -1.0 if row[1] is None else row[1]),
+    )
     places = {row: number for number, row in enumerate(rows)}
     columns: dict[str, list[str | None]] = {
         path: [None] * len(rows) for path in sorted({file.attribute_path for file in chosen})
