@@ -1,0 +1,96 @@
+"""docs/query.md: its examples run, and its tables are the code's."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support_naiad import clean_environment
+from support_query import Reading, Spool
+
+from naiad import query
+from naiad.query import _asking, attributes, runs
+from naiad.query.types import File
+from naiad_query import asking, service
+from naiad_store.selects.buckets import BUCKETS
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "query.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first_steps(server: Reading) -> None:
+    """What the README logs, and a little more."""
+    run = Spool("me/first-steps", "hello").create("hello").set("lr", 0.01).set("batch_size", 64)
+    run.metrics({"train/loss": [1 / (step + 1) for step in range(1000)]})
+    run.tag("sys/tags", add=["try"]).lines("runtime/here/stdout", ["See it at", "there"])
+    run.set("model", server.put(b"weights", "model.bin"))
+    server.write(run)
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) == 7
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_run(server: Reading, token: str, tmp_path: Path, example: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        env=clean_environment(NAIAD_URL=server.url, NAIAD_API_TOKEN=token),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert "Empty" not in done.stdout
+    assert "[]" not in done.stdout
+
+
+def test_every_function_is_in_the_table() -> None:
+    table = PAGE.split("## The functions")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)\(", table))
+    functions = {
+        name
+        for module in (query, runs)
+        for name in module.__all__
+        if inspect.isfunction(getattr(module, name))
+    }
+    assert named == functions
+
+
+@pytest.mark.parametrize(
+    ("heading", "function", "elsewhere"),
+    [
+        ("fetch_runs_table, fetch_experiments_table", runs.fetch_runs_table, set()),
+        ("fetch_metrics", runs.fetch_metrics, {"attributes"}),
+        ("fetch_metric_buckets", runs.fetch_metric_buckets, set()),
+        ("fetch_series", runs.fetch_series, {"attributes"}),
+        ("download_files", runs.download_files, {"files"}),
+    ],
+)
+def test_every_argument_is_told(heading: str, function: object, elsewhere: set[str]) -> None:
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    assert callable(function)
+    arguments = set(inspect.signature(function).parameters) - {"project", "runs"} - elsewhere
+    assert {name for name in arguments if f"`{name}`" in section} == arguments
+
+
+def test_columns_of_buckets_are_those_of_the_code() -> None:
+    section = PAGE.split("## fetch_metric_buckets")[1].split("\n## ")[0]
+    (table,) = re.findall(r"\| column \| \|\n\|---\|---\|\n(.*?)\n\n", section, re.DOTALL)
+    assert re.findall(r"`(\w+)`", table) == [
+        name for name in BUCKETS.names if name not in ("place", "path", "from_x")
+    ]
+
+
+def test_types_fields_and_limits_are_those_of_the_code() -> None:
+    (types,) = re.findall(r"The types are (.*?)\. What", PAGE, re.DOTALL)
+    assert tuple(re.findall(r"`(\w+)`", types)) == attributes.TYPES
+    (fields,) = re.findall(r"A `File` has (.*?)\.\n", PAGE, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", fields)) == set(File.__dataclass_fields__)
+    assert f"At most {asking.MAX_RUNS_WITH_POINTS:,} runs at a time" in PAGE
+    assert _asking.MAX_BUCKETS == service.MAX_BUCKETS
+    assert f"1 to {_asking.MAX_BUCKETS:,}; default {service.DEFAULT_BUCKETS:,}" in PAGE

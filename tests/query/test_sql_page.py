@@ -1,0 +1,92 @@
+"""docs/sql.md: its statements run, and its views are those that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support_query import BEGIN, Reading, Spool
+
+from naiad.cli import main
+from naiad.query.client import QueryClient
+from naiad_query import sql, statements
+from naiad_store.selects import views
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sql.md").read_text()
+QUESTIONS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = [
+    line.partition(" | ")[0]
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def console(server: Reading) -> None:
+    server.write(Spool("team/vision", "adam-1").lines("log/err", ["fine", "Warning: slow"]))
+
+
+def documented() -> dict[str, list[tuple[str, str]]]:
+    """Columns and types by view."""
+    found = {}
+    for part in PAGE.split("\n### ")[1:]:
+        rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", part.split("\n## ")[0], re.MULTILINE)
+        found[part.splitlines()[0]] = [(name, kind.strip()) for name, kind in rows]
+    return found
+
+
+def test_the_views_and_their_columns_are_those_that_there_are(client: QueryClient) -> None:
+    there = {}
+    for name in client.sql("show tables")["name"].to_pylist():
+        table = client.sql(f"describe {name}").to_pydict()
+        there[name] = list(zip(table["name"], table["type"], strict=True))
+    assert documented() == there
+    assert list(documented()) == list(views.VIEWS)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_question_has_an_answer(client: QueryClient, question: str) -> None:
+    assert client.sql(question).num_rows > 0
+
+
+def test_the_answers_are_right(client: QueryClient) -> None:
+    assert len(QUESTIONS) == 8
+    best, minima, by_rate, wrong, differ, smooth, lines, days = (
+        client.sql(question).to_pydict() for question in QUESTIONS
+    )
+    assert best == {
+        "run_id": ["adam-2", "adam-1", "fork"], "loss": [4.0, 7.0, 60.0],
+        "lr": [0.1, 1.0, None],
+    }  # fmt: skip
+    assert minima["run_id"] == ["sgd", "adam-2", "adam-1", "fork"]
+    assert (minima["best"], minima["at_step"]) == ([1, 4, 7, 60], [0, 1, 2, 3])
+    assert (by_rate["lr"], by_rate["runs"]) == ([0.01, 0.1, 1.0], [1, 1, 1])
+    assert wrong == {
+        "run_id": ["sgd"], "first_bad_step": [0.5], "bad_points": [3],
+        "reason": ["ValueError: no"],
+    }  # fmt: skip
+    assert differ == {"path": ["lr"], "a": ["1"], "b": ["0.1"]}
+    assert smooth["smooth"][:3] == [9.0, 8.5, 8.0]
+    assert lines["value"] == ["Warning: slow"]
+    assert (days["points"], days["runs"]) == ([14], [4])
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_run(server: Reading, command: str) -> None:
+    server.write(Spool("team/page", "r").create(at=BEGIN).metrics({"train/loss": [1.0]}))
+    done = CliRunner().invoke(main, shlex.split(command)[1:])
+    assert done.exit_code == 0, done.output
+    assert len(done.stdout.splitlines()) > 1
+
+
+def test_limits_are_those_of_the_code() -> None:
+    assert re.findall(r"^\| (?:time|memory|rows|statement) \| (.*) \|$", PAGE, re.MULTILINE) == [
+        f"{sql.MAX_SECONDS} s",
+        f"{sql.MAX_BYTES >> 30} GiB",
+        f"{sql.DEFAULT_ROWS:,}; up to {sql.MAX_ROWS:,} where `--limit N` or `limit=N` says so",
+        f"{statements.MAX_SQL_BYTES:,} bytes",
+    ]
