@@ -18,7 +18,7 @@ from naiad_auth import Principal
 from naiad_proto.limits import check_project
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_query.errors import LIMITS, Refused, invalid
-from naiad_query.functions import allowed_functions
+from naiad_query.functions import Functions
 from naiad_query.statements import OWN, VIEW, Question, judged, known, parsed
 from naiad_store import Store, StoreError
 from naiad_store.selects import views
@@ -35,7 +35,7 @@ class Sql:
     def __init__(self, store: Store) -> None:
         self._store = store
         # Looked up once; the engine's functions don't change while it runs.
-        self._functions: frozenset[str] | None = None
+        self._functions: Functions | None = None
 
     def execute(self, principal: Principal, request: pb.ExecuteSqlRequest) -> pa.Table:
         """The rows. Raises Refused for a statement that is not allowed, fails or needs too
@@ -46,7 +46,7 @@ class Sql:
         if isinstance(statement, exp.Describe | exp.Show | exp.Command):
             return self._about(request.sql)
         if self._functions is None:
-            self._functions = allowed_functions(self._store)
+            self._functions = Functions.of(self._store)
         question = judged(statement, self._functions)
         # One more than is given by default tells whether something would be missing.
         limit = request.limit or DEFAULT_ROWS + 1

@@ -16,7 +16,7 @@ import sqlglot
 from sqlglot import exp
 
 from naiad_query.errors import invalid
-from naiad_query.functions import calls, is_allowed
+from naiad_query.functions import Functions
 from naiad_store.selects import views
 
 MAX_SQL_BYTES = 200_000
@@ -62,9 +62,8 @@ def parsed(text: str) -> exp.Expression:
     return statement
 
 
-def judged(statement: exp.Expression, functions: Collection[str]) -> Question:
-    """The statement over the views. Raises Refused for what it may not do. `functions` are
-    allowed, in lower case."""
+def judged(statement: exp.Expression, functions: Functions) -> Question:
+    """The statement over the views. Raises Refused for what it may not do."""
     for select in statement.find_all(exp.Query):
         if select.args.get("settings") or select.args.get("format"):
             raise invalid("SETTINGS and FORMAT are not allowed here; leave them out")
@@ -85,9 +84,8 @@ def judged(statement: exp.Expression, functions: Collection[str]) -> Question:
         sql = statement.sql("clickhouse", normalize_functions=False, comments=False)
     except RecursionError as error:
         raise invalid("the statement is nested too deeply") from error
-    for name in calls(sql):
-        if not is_allowed(name, functions):
-            raise invalid(f"there is no function {name} here: {_FUNCTIONS}")
+    if name := functions.forbidden(sql):
+        raise invalid(f"there is no function {name} here: {_FUNCTIONS}")
     return Question(sql, used)
 
 
@@ -171,7 +169,8 @@ def _no_sql(text: str, error: sqlglot.errors.SqlglotError) -> Exception:
         return invalid(f"only SELECT is allowed, not {verb}: this is for reading")
     if re.search(r"\binto\s+outfile\b", text, re.IGNORECASE):
         return invalid(_INTO)
-    first = re.sub(r"\x1b\[[0-9;]*m", "", str(error).splitlines()[0])
+    # Without colours and the parser's own classes.
+    first = re.sub(r"\x1b\[[0-9;]*m| for <class '[^']*'>", "", str(error).splitlines()[0])
     return invalid(f"this is no SQL: {first}")
 
 

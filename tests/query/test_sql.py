@@ -105,6 +105,11 @@ def test_nan_comes_back(client: QueryClient) -> None:
          [(2, 5, 2, 7, 1.5, 2, "a", 1)]),
         ("select arrayMap(x -> x * 2, [1, 2]), formatReadableSize(1024), splitByChar(',', 'a,b')",
          [([2, 4], "1.00 KiB", ["a", "b"])]),
+        # The names of functions where they are only names.
+        ("select t.file, 1 as version from (select 2 as file) as t", [(2, 1)]),
+        ("select arrayMap(upper, ['a']), sum(value) filter (where step > 0) from points"
+         " where run_id = 'adam-1'", [(["A"], 15.0)]),
+        ("select columns('tag') apply(upper) from tags", [("GOOD",)]),
         # Times in whole seconds are times, not numbers.
         ("select toStartOfInterval(max(timestamp), interval 1 hour), toDate(max(timestamp)),"
          " toDateTime('2026-01-02 03:04:05', 'UTC') from points where run_id = 'sgd'",

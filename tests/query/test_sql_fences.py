@@ -97,6 +97,18 @@ REFUSED = [
     ("select file/**/('/etc/passwd')", FUNCTION),
     ("select (select file('/etc/passwd'))", FUNCTION),
     ("select arrayMap(x -> file(x), ['/etc/passwd'])", FUNCTION),
+    ("select arrayMap(file, ['/etc/passwd'])", FUNCTION),
+    ("select arrayMap(`File`, ['/etc/passwd'])", FUNCTION),
+    ("select arrayExists(sleep, [1])", FUNCTION),
+    ("select * apply(file) from tags", FUNCTION),
+    ("select columns('path') apply(file) from points", FUNCTION),
+    ("select columns('path') APPLY (\"file\") from points", FUNCTION),
+    ("with file as f select arrayMap(f, ['/etc/passwd'])", FUNCTION),
+    ("select file from (select 1 as file)", FUNCTION),
+    ("select formatRow('CSV', file('/etc/passwd'))", FUNCTION),
+    ("select * from (describe view_points)", "."),
+    ("select * from (explain select * from view_points)", "."),
+    ("select * from viewExplain('EXPLAIN', '', (select 1))", TABLE_FUNCTION),
     ("select 1 from points order by file('/etc/passwd')", FUNCTION),
     ("select 1 from points having file('/etc/passwd') = ''", FUNCTION),
     ("select 1 limit length(file('/etc/passwd'))", FUNCTION),
@@ -228,7 +240,9 @@ WORDS = [
 def test_no_shuffle_of_words_shows_another_project(reader: QueryClient, words: list[str]) -> None:
     statement = "select project, * from " + " ".join(words)
     try:
-        table = reader.sql(statement, limit=1000)
-    except NaiadQueryError:
-        return
-    assert OTHER not in str(table.to_pydict())
+        told = str(reader.sql(statement, limit=1000).to_pydict())
+    except NaiadQueryError as refused:
+        told = str(refused)
+    # Neither told nor met by an exception that nobody thought of.
+    for secret in (OTHER, "Unexpected <class", "test_query", "_view_"):
+        assert secret not in told, statement
