@@ -47,8 +47,9 @@ _WORDS = frozenset(
         "all", "and", "apply", "array", "as", "asc", "between", "by", "case", "columns", "cube",
         "desc", "distinct", "else", "except", "exists", "fill", "filter", "from", "group",
         "grouping", "having", "ilike", "in", "intersect", "interval", "is", "join", "like",
-        "limit", "not", "offset", "on", "or", "order", "over", "partition", "prewhere", "qualify", "replace", "rollup", "select", "sets",
-        "then", "totals", "union", "using", "when", "where", "window", "with",
+        "limit", "not", "offset", "on", "or", "order", "over", "partition", "prewhere", "qualify",
+        "replace", "rollup", "select", "sets", "then", "totals", "union", "using", "when", "where",
+        "window", "with",
         # Types with arguments.
         "datetime", "datetime64", "decimal", "decimal32", "decimal64", "decimal128", "decimal256",
         "enum8", "enum16", "fixedstring", "lowcardinality", "map", "nested", "nullable", "tuple",
