@@ -243,6 +243,7 @@ class Reading:
     def close(self) -> None:
         assert self._server
         self.call(self._server.stop(None))
+        self._service.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
