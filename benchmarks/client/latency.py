@@ -46,7 +46,8 @@ def measure(quick: bool) -> list[Row]:
             "call → readable at 100,000 points/s: p50 / p99",
             "300 / 1,000 ms",
             f"{p50 * 1000:.0f} / {p99 * 1000:.0f} ms",
-            f"worst {most * 1000:.0f} ms; server {cores:.2f} cores, the reader's questions among it; loop late by {late:.1%}",
+            f"worst {most * 1000:.0f} ms; server {cores:.2f} cores, the reader's questions among"
+            f" it; loop late by {late:.1%}",
         )
     ]
 
