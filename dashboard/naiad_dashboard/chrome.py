@@ -12,7 +12,7 @@ from streamlit.navigation.page import StreamlitPage
 from naiad.exceptions import NaiadAuthError, NaiadConnectionError, NaiadQueryError
 from naiad.query.client import QueryClient
 from naiad_dashboard import session
-from naiad_dashboard.texts import plain
+from naiad_dashboard.texts import plain, some
 
 _PROJECT = "naiad last project"
 
@@ -101,4 +101,4 @@ def no_project(site: Site) -> None:
 
 def no_such_project(project: str, projects: Sequence[str]) -> None:
     st.error(f"There is no project {plain(project)} here, or not for your token.")
-    st.write("There is: " + ", ".join(plain(name) for name in projects[:20]))
+    st.write(f"There is: {some(projects, 20)}. A project comes into being with its first run.")

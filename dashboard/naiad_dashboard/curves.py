@@ -114,11 +114,17 @@ def _chart(path: str, table: pa.Table, runs: Sequence[str], smoothing: float) ->
 
 
 def _positions(places: NDArray[np.int64], table: pa.Table, width: int) -> Floats:
-    """Where each column stands: exactly at its points' x if they share one."""
+    """Where each column stands: exactly at its finite points' x if they share one, else in
+    the middle of them. A column without any stands where the bucket does."""
     first, last = _floats(table, "first_x"), _floats(table, "last_x")
+    known = np.isfinite(first)
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
-    np.fmin.at(low, places, first)
-    np.fmax.at(high, places, last)
+    np.minimum.at(low, places[known], first[known])
+    np.maximum.at(high, places[known], last[known])
+    start = np.zeros(width)
+    start[places] = _floats(table, "from_x")
+    bare = low > high
+    low, high = np.where(bare, start, low), np.where(bare, start, high)
     return np.where(low == high, low, low + (high - low) / 2)
 
 

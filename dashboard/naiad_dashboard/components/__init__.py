@@ -35,16 +35,25 @@ _CONSOLE = st.components.v2.component(
 
 
 def draw_charts(
-    block: bytes, *, key: str, on_range: Callable[[tuple[float, float] | None], None]
+    block: bytes,
+    *,
+    key: str,
+    on_range: Callable[[tuple[float, float] | None], None],
+    on_remove: Callable[[str], None] = lambda run: None,
 ) -> None:
     """`block` as `naiad_dashboard.payload.pack` makes it; `on_range` is called with what
-    the reader zooms to, None for all."""
+    the reader zooms to, None for all; `on_remove` with a run to be taken out, which the
+    legend offers if the block's settings say "removable"."""
 
-    def changed() -> None:
+    def ranged() -> None:
         chosen = st.session_state[key].get("range")
         on_range((float(chosen[0]), float(chosen[1])) if chosen else None)
 
-    _CHARTS(data=block, key=key, on_range_change=changed)
+    def removed() -> None:
+        if run := st.session_state[key].get("remove"):
+            on_remove(str(run))
+
+    _CHARTS(data=block, key=key, on_range_change=ranged, on_remove_change=removed)
 
 
 def draw_tree(nodes: Sequence[Node], *, key: str, closed: Sequence[str] = ()) -> None:
