@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from naiad.query.client import Attributes, Axis, QueryClient, Runs
 from naiad_dashboard.attributes import METRIC
+from naiad_dashboard.curves import coded
 
 _COUNTS = ("finite_count", "nan_count", "positive_infinity_count", "negative_infinity_count")
 # Charts that span more than this share of the question have columns enough.
@@ -52,7 +52,7 @@ def chart_buckets(
     if not again:
         return first
     redone = {path for group, _, _ in again for path in group}
-    names, places = _coded(first)
+    names, places = coded(first["path"])
     kept = np.asarray([name not in redone for name in names], dtype=np.bool_)[places]
     parts = [first.filter(pa.array(kept)), *(ask(group, low, high) for group, low, high in again)]
     # Each answer has words of its own for paths and runs.
@@ -65,7 +65,7 @@ def coarse(buckets: pa.Table) -> list[tuple[list[str], float, float]]:
     already and not among them."""
     if not buckets.num_rows:
         return []
-    names, places = _coded(buckets)
+    names, places = coded(buckets["path"])
     finite, *others = (buckets[name].to_numpy().astype(np.float64) for name in _COUNTS)
     odd = np.sum(others, axis=0) > 0
     # Where points are that no line shows is known to the bucket only.
@@ -86,12 +86,3 @@ def coarse(buckets: pa.Table) -> list[tuple[list[str], float, float]]:
         ([names[i] for i in group], float(low[group].min()), float(high[group].max()))
         for _, group in sorted(alike.items())
     ]
-
-
-def _coded(buckets: pa.Table) -> tuple[list[str], NDArray[np.int64]]:
-    """The paths, and for each row the place of its path among them."""
-    paths = buckets["path"].combine_chunks()
-    if not pa.types.is_dictionary(paths.type):
-        paths = paths.dictionary_encode()
-    places = paths.indices.to_numpy(zero_copy_only=False)
-    return paths.dictionary.to_pylist(), np.asarray(places, dtype=np.int64)

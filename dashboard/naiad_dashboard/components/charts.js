@@ -375,7 +375,7 @@ class Charts {
         {
           ...axisLook,
           ...(header.axis === "time"
-            ? { values: TIME_TICKS, size: 44, space: 80 }
+            ? { values: TIME_TICKS, size: 44, space: 54 }
             : { values: (_, ticks) => ticks.map((v) => tick(header.axis, v)), size: 30, space: 60 }),
         },
         { ...axisLook, size: 58, values: (_, ticks) => ticks.map((v) => (v === null ? "" : tick("y", v))) },

@@ -11,7 +11,7 @@ import streamlit as st
 from naiad.query.client import Attributes, Runs
 from naiad_dashboard import attributes, tables
 from naiad_dashboard.address import bound, go, query
-from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project
+from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project, part
 from naiad_dashboard.components import draw_charts
 from naiad_dashboard.curves import charts
 from naiad_dashboard.payload import pack
@@ -26,6 +26,8 @@ _RUNS = 1000
 _LINKS = 12
 # About one bucket per pixel of a chart's width.
 _BUCKETS = 600
+# Of all curves together more would take seconds; each keeps its fewest.
+_MOST, _FEWEST = 500_000, 100
 _REFRESH_SECONDS = 5
 _REMOVED = "compare-removed"
 
@@ -144,7 +146,6 @@ def _curves(
         st.info("Choose metrics above.")
         return
 
-    @st.fragment(run_every=_REFRESH_SECONDS if running else None)
     def drawn() -> None:
         if st.session_state.pop(_REMOVED, False):
             # The rest of the page shows the run too.
@@ -158,7 +159,7 @@ def _curves(
             metrics,
             x=view.x,
             zoomed=view.zoomed,
-            columns=_BUCKETS,
+            columns=max(_FEWEST, min(_BUCKETS, _MOST // (len(runs) * len(metrics)))),
         )
         found = charts(buckets, metrics, runs, smoothing=view.smoothing)
         empty = [path for path in metrics if path not in {chart.path for chart in found}]
@@ -182,7 +183,7 @@ def _curves(
             where = "in this range" if view.zoomed else "of these runs"
             st.caption(f"No points {where}: {some(empty)}")
 
-    drawn()
+    part("compare-charts", drawn, every=_REFRESH_SECONDS if running else None)
 
 
 def _remove(run: str) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from naiad.query.client import Attributes, Runs
 from naiad_dashboard import texts
 from naiad_dashboard.address import bound, go, query
-from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project
+from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project, part
 from naiad_dashboard.sections import Attribute, Opened, set_view
 from naiad_dashboard.sections.files import show_files
 from naiad_dashboard.sections.metrics import show_hardware, show_metrics
@@ -85,7 +85,8 @@ def show(site: Site) -> None:
         return
     running = first.get("sys/state") == "running"
     opened = Opened(site, view, _REFRESH_SECONDS if running else None)
-    _head(opened, first)
+    known = site.client.list_attributes(view.project, opened.runs)
+    _head(opened, first, known)
     st.segmented_control(
         "Section",
         TABS,
@@ -94,7 +95,7 @@ def show(site: Site) -> None:
         label_visibility="collapsed",
         **bound("run-tab", view.tab, lambda new: set_view(tab=new)),
     )
-    _SECTIONS[view.tab](opened, site.client.list_attributes(view.project, opened.runs))
+    _SECTIONS[view.tab](opened, known)
 
 
 def _to_runs(site: Site, view: RunView) -> None:
@@ -111,14 +112,13 @@ def _facts(site: Site, view: RunView) -> dict[str, Any] | None:
     return {name.rpartition(":")[0] or name: value for name, value in row.items()}
 
 
-def _head(opened: Opened, first: dict[str, Any]) -> None:
+def _head(opened: Opened, first: dict[str, Any], known: Sequence[Attribute]) -> None:
     site, view = opened.site, opened.view
     name = first.get("sys/name") or first.get("experiment") or ""
     label = texts.run_label(view.run, name)
     short = shorten(label, _LONGEST_TITLE)
     st.subheader(plain(short), anchor=False, help=plain(label) if short != label else None)
 
-    @st.fragment(run_every=opened.every)
     def facts() -> None:
         now = _facts(site, view) or first
         state = now.get("sys/state") or ""
@@ -134,8 +134,12 @@ def _head(opened: Opened, first: dict[str, Any]) -> None:
         tags = [*(now.get("sys/tags") or ()), *(now.get("sys/group_tags") or ())]
         parts.extend(f":gray-badge[{plain(shorten(tag))}]" for tag in sorted(tags))
         st.markdown(" · ".join(part for part in parts if part))
-        if state != "running" and opened.every:
+        if opened.every and (
             # Ended since the page was drawn: draw it once more, without the clock.
+            state != "running"
+            # Something new was logged: it gets its chart or line.
+            or site.client.list_attributes(view.project, opened.runs) != known
+        ):
             st.rerun()
 
-    facts()
+    part("run-facts", facts, every=opened.every)

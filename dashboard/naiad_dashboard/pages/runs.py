@@ -124,10 +124,10 @@ def _body(site: Site, view: RunsView, head: DeltaGenerator) -> None:
     choice = st.container()
     chosen = _table(view, found)
     text = (
-        f"{total:,} runs" if len(names) == total else f"the newest {len(names):,} of {total:,} runs"
+        f"{total:,} runs" if len(names) == total else f"The newest {len(names):,} of {total:,} runs"
     )
     if view.sort and len(names) < total:
-        text = f"the first {len(names):,} of {total:,} runs"
+        text = f"The first {len(names):,} of {total:,} runs"
     with choice:
         _choice(site, view, chosen, tables.labels(found), text)
     if STATE in found and (found[STATE] == "running").any():
@@ -285,4 +285,4 @@ def _choice(
             label = f"Open {plain(shorten(labels.get(run, run)))}"
             site.link("run", label, opened, ":material/article:")
         st.button("Clear selection", type="tertiary", on_click=lambda: _set(runs=()))
-        st.caption(f"{len(chosen):,} selected · {shown}")
+        st.caption(f"{len(chosen):,} selected. {shown}.")

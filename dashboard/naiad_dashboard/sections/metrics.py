@@ -8,6 +8,7 @@ import streamlit as st
 
 from naiad_dashboard import attributes
 from naiad_dashboard.address import bound
+from naiad_dashboard.chrome import part
 from naiad_dashboard.components import draw_charts
 from naiad_dashboard.curves import charts
 from naiad_dashboard.payload import pack
@@ -77,7 +78,6 @@ def _draw(opened: Opened, name: str, paths: Sequence[str], axis: Axis) -> None:
     def zoomed(chosen: tuple[float, float] | None) -> None:
         st.session_state[zoom] = chosen
 
-    @st.fragment(run_every=opened.every)
     def drawn() -> None:
         chosen: tuple[float, float] | None = st.session_state.get(zoom)
         buckets = chart_buckets(
@@ -106,4 +106,4 @@ def _draw(opened: Opened, name: str, paths: Sequence[str], axis: Axis) -> None:
         )
         draw_charts(block, key=f"run-charts {name} {axis}", on_range=zoomed)
 
-    drawn()
+    part(f"run-charts {name}", drawn, every=opened.every)

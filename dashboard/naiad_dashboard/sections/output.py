@@ -12,6 +12,7 @@ import streamlit as st
 from naiad.query.client import Attributes
 from naiad_dashboard import attributes
 from naiad_dashboard.address import bound
+from naiad_dashboard.chrome import part
 from naiad_dashboard.components import console
 from naiad_dashboard.sections import Attribute, Opened, set_view
 
@@ -35,7 +36,6 @@ def show_console(opened: Opened, known: Sequence[Attribute]) -> None:
         **bound("run-lines", opened.view.lines, lambda new: set_view(lines=new)),
     )
 
-    @st.fragment(run_every=opened.every)
     def drawn() -> None:
         table = opened.site.client.series(
             opened.view.project,
@@ -52,7 +52,7 @@ def show_console(opened: Opened, known: Sequence[Attribute]) -> None:
         limit = f"; the last {_LINES:,} of each stream" if len(found) >= _LINES else ""
         st.caption(f"{len(shown):,} lines{searched}{limit}.")
 
-    drawn()
+    part("run-console", drawn, every=opened.every)
 
 
 def lines(table: pa.Table) -> list[tuple[int, str, str]]:
