@@ -22,6 +22,7 @@ _STYLE = """
 .stAppHeader { background: transparent; pointer-events: none; height: 2rem; min-height: 2rem; }
 .stAppHeader > * { pointer-events: auto; }
 .st-key-naiad-choice > :first-child a { border: 1px solid rgba(128, 128, 128, 0.5); }
+[class*="st-key-naiad-keep-"] { position: absolute; }
 [data-stale="true"] { opacity: 1 !important; transition: none !important; }
 </style>
 """

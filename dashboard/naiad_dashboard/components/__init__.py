@@ -14,7 +14,7 @@ import streamlit as st
 
 from naiad_dashboard.trees import Node
 
-__all__ = ["console", "draw_charts", "draw_tree"]
+__all__ = ["ask_token", "console", "draw_charts", "draw_tree", "forget_token", "keep_token"]
 
 _HERE = Path(__file__).parent
 
@@ -32,6 +32,7 @@ _TREE = st.components.v2.component("naiad.tree", css=_read("tree.css"), js=_read
 _CONSOLE = st.components.v2.component(
     "naiad.console", css=_read("console.css"), js=_read("console.js")
 )
+_KEEP = st.components.v2.component("naiad.keep", js=_read("keep.js"))
 
 
 def draw_charts(
@@ -65,3 +66,18 @@ def console(lines: Sequence[tuple[int, str, str]], *, key: str, empty: str) -> N
     """Lines of (milliseconds since 1970, "stdout" or "stderr", text), latest last."""
     data: dict[str, Any] = {"lines": [list(line) for line in lines], "empty": empty}
     _CONSOLE(data=data, key=key)
+
+
+def ask_token() -> str | None:
+    """The token that this browser keeps, "" if it keeps none, None until it has answered."""
+    answer = _KEEP(data={"task": "ask"}, key="naiad-keep-ask", on_token_change=lambda: None)
+    return None if answer.token is None else str(answer.token)
+
+
+def keep_token(token: str, *, long: bool) -> None:
+    """`long`: until the reader signs out, else as long as the tab lives."""
+    _KEEP(data={"task": "keep", "token": token, "long": long}, key="naiad-keep-keep")
+
+
+def forget_token() -> None:
+    _KEEP(data={"task": "forget"}, key="naiad-keep-forget")
