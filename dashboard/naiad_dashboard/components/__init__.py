@@ -47,8 +47,8 @@ def draw_charts(
     legend offers if the block's settings say "removable"."""
 
     def ranged() -> None:
-        chosen = st.session_state[key].get("range")
-        on_range((float(chosen[0]), float(chosen[1])) if chosen else None)
+        if chosen := st.session_state[key].get("range"):
+            on_range(None if chosen == "all" else (float(chosen[0]), float(chosen[1])))
 
     def removed() -> None:
         if run := st.session_state[key].get("remove"):

@@ -122,8 +122,7 @@ class Charts {
     return this.style.getPropertyValue(name).trim() || fallback;
   }
 
-  show(data, setStateValue, setTriggerValue) {
-    this.setStateValue = setStateValue;
+  show(data, setTriggerValue) {
     this.setTriggerValue = setTriggerValue;
     const { header, array } = unpack(data);
     // The address may have changed by the back button: then its range is the newer one.
@@ -159,6 +158,7 @@ class Charts {
     else this.rebuild(charts);
     this.shape = shape;
     this.root.dataset.drawn = String(Number(this.root.dataset.drawn || 0) + 1);
+    this.root.dataset.axis = header.axis;
     this.root.dataset.columns = String(Math.max(0, ...charts.map((c) => c.x.length)));
     this.root.dataset.range = this.range ? this.range.join(",") : "";
   }
@@ -442,7 +442,8 @@ class Charts {
     this.tellRange();
     for (const plot of this.plots) this.scale(plot);
     this.root.dataset.range = range ? range.join(",") : "";
-    this.setStateValue("range", range);
+    // A trigger and no state: after a reload "all" must count though nothing was zoomed before.
+    this.setTriggerValue("range", range || "all");
   }
 
   highlight(place) {
@@ -594,13 +595,13 @@ class Charts {
   }
 }
 
-export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   let charts = instances.get(parentElement);
   if (!charts) {
     charts = new Charts(parentElement);
     instances.set(parentElement, charts);
   }
-  charts.show(data, setStateValue, setTriggerValue);
+  charts.show(data, setTriggerValue);
   return () => {
     charts.destroy();
     instances.delete(parentElement);
