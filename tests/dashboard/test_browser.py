@@ -191,8 +191,7 @@ def test_a_run_shows_all_that_it_logged(page: Tab) -> None:
     assert [y for _, y in values] == pytest.approx(
         [loss(1, step) for step in range(STEPS)], abs=1e-3
     )
-    section = page.page.get_by_role("radio")
-    section.and_(page.page.get_by_label("Configs")).click()
+    page.page.get_by_role("radio", name="Configs").click()
     leaf = page.page.locator('.leaf[data-path="optimizer/lr"]')
     expect(leaf.locator(".value")).to_have_text("0.001")
     page.page.get_by_role("radio", name="Console").click()
