@@ -1,7 +1,7 @@
 """Makes the README's picture, docs/images/compare.png, from the demo's runs.
 
-    make demo                                     # in another terminal, until its table stands
-    .venv/bin/python scripts/screenshot.py        # --url and --dashboard for other ports
+make demo                                     # in another terminal, until its table stands
+.venv/bin/python scripts/screenshot.py        # --url and --dashboard for other ports
 """
 
 from __future__ import annotations
