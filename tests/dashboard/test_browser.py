@@ -261,6 +261,18 @@ def test_a_running_run_draws_on_without_a_flash(page: Tab, naiad: Naiad) -> None
     page.chart("late")
 
 
+def test_the_table_fills_while_a_run_is_running(page: Tab, naiad: Naiad) -> None:
+    first = Spool("team/busy", "first").create().status(pb.WRITER_STATE_RUNNING)
+    send(naiad.url, first)
+    page.go("/runs?project=team/busy").shows("1 run. Select some")
+    page.tick(0)
+    page.shows("1 selected")
+    send(naiad.url, Spool("team/busy", "second").create().status(pb.WRITER_STATE_RUNNING))
+    page.shows("2 runs")
+    assert page.query["run"] == ["first"]
+    page.shows("1 selected")
+
+
 def test_very_many_runs_are_one_link_and_one_picture(page: Tab, naiad: Naiad) -> None:
     runs = [f"run-{number:04d}" for number in range(150)]
     spools = []

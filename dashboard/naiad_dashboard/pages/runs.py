@@ -123,11 +123,10 @@ def _body(site: Site, view: RunsView, head: DeltaGenerator) -> None:
     # Above the table, where it is in sight however long that is, but it needs its answer.
     choice = st.container()
     chosen = _table(view, found)
-    text = (
-        f"{total:,} runs" if len(names) == total else f"The newest {len(names):,} of {total:,} runs"
-    )
-    if view.sort and len(names) < total:
-        text = f"The first {len(names):,} of {total:,} runs"
+    text = "1 run" if total == 1 else f"{total:,} runs"
+    if len(names) < total:
+        first = "first" if view.sort or view.ascending else "newest"
+        text = f"The {first} {len(names):,} of {text}"
     with choice:
         _choice(site, view, chosen, tables.labels(found), text)
     if STATE in found and (found[STATE] == "running").any():
