@@ -21,6 +21,8 @@ _STYLE = """
 .stMainBlockContainer { padding-top: 1.2rem; padding-bottom: 2rem; max-width: 100%; }
 .stAppHeader { background: transparent; pointer-events: none; height: 2rem; min-height: 2rem; }
 .stAppHeader > * { pointer-events: auto; }
+.st-key-naiad-choice > :first-child a { border: 1px solid rgba(128, 128, 128, 0.5); }
+[class*="st-key-naiad-keep-"] { position: absolute; }
 [data-stale="true"] { opacity: 1 !important; transition: none !important; }
 </style>
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from streamlit.navigation.page import StreamlitPage
 from naiad.exceptions import NaiadAuthError, NaiadConnectionError, NaiadQueryError
 from naiad.query.client import QueryClient
 from naiad_dashboard import session
-from naiad_dashboard.texts import plain
+from naiad_dashboard.texts import plain, some
 
 _PROJECT = "naiad last project"
 
@@ -54,8 +54,9 @@ def choose_project(wanted: str, projects: Sequence[str]) -> str:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turns what the server says of a question into a message in place of an answer."""
+def told(place: str = "page") -> Iterator[None]:
+    """Turns what the server says of a question into a message in place of an answer.
+    `place` tells one part of a page from another that may fail too."""
     try:
         yield
     except NaiadConnectionError as error:
@@ -66,13 +67,31 @@ def told() -> Iterator[None]:
             "Is `naiad up` still running? What trainings log meanwhile is kept in their spools"
             " and arrives when the server is back."
         )
-        st.button("Try again", icon=":material/refresh:", key="naiad-retry")
+        st.button("Try again", icon=":material/refresh:", key=f"naiad-retry {place}")
     except NaiadAuthError as error:
         st.error(plain(str(error)), icon=":material/lock:")
         st.write("The token was withdrawn or does not reach this project.")
-        st.button("Sign in again", on_click=session.sign_out, args=(str(error),))
+        st.button(
+            "Sign in again",
+            on_click=session.sign_out,
+            args=(str(error),),
+            key=f"naiad-sign-in {place}",
+        )
     except NaiadQueryError as error:
         st.error(plain(str(error)))
+
+
+def part(place: str, draw: Callable[[], None], *, every: float | None) -> None:
+    """Draws a part of a page that is drawn again by itself: each `every` seconds, unless
+    that is None, and when a widget in it changes."""
+
+    @st.fragment(run_every=every)
+    def drawn() -> None:
+        # The page's own `told` is not around it when it is drawn again.
+        with told(place):
+            draw()
+
+    drawn()
 
 
 def no_project(site: Site) -> None:
@@ -101,4 +120,4 @@ def no_project(site: Site) -> None:
 
 def no_such_project(project: str, projects: Sequence[str]) -> None:
     st.error(f"There is no project {plain(project)} here, or not for your token.")
-    st.write("There is: " + ", ".join(plain(name) for name in projects[:20]))
+    st.write(f"There is: {some(projects, 20)}. A project comes into being with its first run.")

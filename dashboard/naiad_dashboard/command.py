@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-_ENTRY = Path(__file__).with_name("entry.py")
+_ENTRY = Path(__file__).with_name("script") / "entry.py"
 
 # What no deployment may change. As arguments, because those win over any
 # `.streamlit/config.toml` that the working folder or the home folder may hold.
@@ -20,8 +20,9 @@ _FIXED = {
     "client.toolbarMode": "minimal",
     "client.showErrorLinks": "false",
     "global.developmentMode": "false",
-    "theme.base": "light",
-    "theme.primaryColor": "#0072b2",
+    # Light or dark as the reader's system has it.
+    "theme.light.primaryColor": "#0072b2",
+    "theme.dark.primaryColor": "#3f9fdc",
     "theme.baseRadius": "0.375rem",
     "logger.level": "warning",
     "logger.hideWelcomeMessage": "true",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,16 @@ from numpy.typing import NDArray
 
 from naiad_dashboard.smoothing import Floats, smooth
 
+Rows = Mapping[str, NDArray[Any]]
+"""Columns of buckets: float64[rows] each, and "run", int64[rows]."""
+
 ODD_KINDS = ("nan", "positive_infinity", "negative_infinity")
+
+
+_COLUMNS = (
+    *("from_x", "first_x", "last_x", "min_y", "max_y", "sum_y", "finite_count"),
+    *(f"{kind}_count" for kind in ODD_KINDS),
+)
 
 
 @dataclass(frozen=True)
@@ -74,26 +84,37 @@ def charts(
 ) -> list[Chart]:
     """A chart for each of `paths` with points in `buckets` (columns of FetchMetricBuckets),
     in that order; curves in the order of `runs`. `smoothing` as in `smooth`."""
-    by_path = dict(_split(buckets, "path"))
-    found: list[Chart] = []
-    for path in paths:
-        if path in by_path:
-            found.append(_chart(path, by_path[path], runs, smoothing))
-    return found
+    if not buckets.num_rows:
+        return []
+    # As plain arrays, once: a thousand runs are sliced out of them below.
+    columns = {name: _floats(buckets, name) for name in _COLUMNS}
+    path_names, path_codes = coded(buckets["path"])
+    run_names, run_codes = coded(buckets["run"])
+    by_path = dict(_split(columns | {"run": run_codes}, path_codes, path_names))
+    return [
+        _chart(path, by_path[path], run_names, runs, smoothing) for path in paths if path in by_path
+    ]
 
 
-def _split(table: pa.Table, column: str) -> Iterator[tuple[str, pa.Table]]:
-    """Parts of `table` by the strings of `column`, the order of rows kept inside each."""
-    if not table.num_rows:
-        return
-    names = table[column].combine_chunks()
-    if not pa.types.is_dictionary(names.type):
-        names = names.dictionary_encode()
-    codes = np.asarray(names.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
-    for code, name in enumerate(names.dictionary.to_pylist()):
-        rows = np.flatnonzero(codes == code)
-        if len(rows):
-            yield name, table.take(pa.array(rows))
+def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The texts that occur in `column`, and for each row the place of its text among them."""
+    texts = column.combine_chunks()
+    if not pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_encode()
+    places = texts.indices.to_numpy(zero_copy_only=False)
+    return texts.dictionary.to_pylist(), np.asarray(places, dtype=np.int64)
+
+
+def _split(
+    rows: Rows, codes: NDArray[np.int64], names: Sequence[str]
+) -> Iterator[tuple[str, Rows]]:
+    """Parts of `rows` by code, the order of rows kept inside each."""
+    order = np.argsort(codes, kind="stable")
+    moved = {name: values[order] for name, values in rows.items()}
+    edges = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
+    for name, start, end in zip(names, edges, edges[1:], strict=False):
+        if end > start:
+            yield name, {column: values[start:end] for column, values in moved.items()}
 
 
 def _floats(table: pa.Table, column: str) -> Floats:
@@ -102,40 +123,48 @@ def _floats(table: pa.Table, column: str) -> Floats:
     return np.asarray(numbers, dtype=np.float64)
 
 
-def _chart(path: str, table: pa.Table, runs: Sequence[str], smoothing: float) -> Chart:
-    starts = _floats(table, "from_x")
+def _chart(
+    path: str, rows: Rows, run_names: Sequence[str], runs: Sequence[str], smoothing: float
+) -> Chart:
+    starts = rows["from_x"]
     columns = np.unique(starts)
-    x = _positions(np.searchsorted(columns, starts), table, len(columns))
-    by_run = dict(_split(table, "run"))
+    x = _positions(np.searchsorted(columns, starts), rows, len(columns))
+    by_run = dict(_split(rows, rows["run"], run_names))
     curves = [
         _curve(run, by_run[run], columns, smoothing) for run in dict.fromkeys(runs) if run in by_run
     ]
     return Chart(path, x, tuple(curves))
 
 
-def _positions(places: NDArray[np.int64], table: pa.Table, width: int) -> Floats:
-    """Where each column stands: exactly at its points' x if they share one."""
-    first, last = _floats(table, "first_x"), _floats(table, "last_x")
+def _positions(places: NDArray[np.int64], rows: Rows, width: int) -> Floats:
+    """Where each column stands: exactly at its finite points' x if they share one, else in
+    the middle of them. A column without any stands where the bucket does."""
+    first, last = rows["first_x"], rows["last_x"]
+    known = np.isfinite(first)
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
-    np.fmin.at(low, places, first)
-    np.fmax.at(high, places, last)
+    np.minimum.at(low, places[known], first[known])
+    np.maximum.at(high, places[known], last[known])
+    start = np.zeros(width)
+    start[places] = rows["from_x"]
+    bare = low > high
+    low, high = np.where(bare, start, low), np.where(bare, start, high)
     return np.where(low == high, low, low + (high - low) / 2)
 
 
-def _curve(run: str, table: pa.Table, columns: Floats, smoothing: float) -> Curve:
-    places = np.searchsorted(columns, _floats(table, "from_x"))
+def _curve(run: str, rows: Rows, columns: Floats, smoothing: float) -> Curve:
+    places = np.searchsorted(columns, rows["from_x"])
 
     def spread(values: Floats, empty: float = np.nan) -> Floats:
         full = np.full(len(columns), empty)
         full[places] = values
         return full
 
-    finite = _floats(table, "finite_count")
+    finite = rows["finite_count"]
     some = finite > 0
-    low = np.where(some, _floats(table, "min_y"), np.nan)
-    high = np.where(some, _floats(table, "max_y"), np.nan)
+    low = np.where(some, rows["min_y"], np.nan)
+    high = np.where(some, rows["max_y"], np.nan)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        mean = np.where(some, _floats(table, "sum_y") / finite, np.nan)
+        mean = np.where(some, rows["sum_y"] / finite, np.nan)
         # A sum of huge values overflows though each of them is finite.
         mean = np.where(some & ~np.isfinite(mean), low / 2 + high / 2, mean)
     # Rounding of the sum must not push one value, or the mean of equal ones, off itself.
@@ -143,7 +172,7 @@ def _curve(run: str, table: pa.Table, columns: Floats, smoothing: float) -> Curv
     counts = spread(np.where(some, finite, 0.0), 0.0)
     odd: dict[str, Odd] = {}
     for kind in ODD_KINDS:
-        count = _floats(table, f"{kind}_count")
+        count = rows[f"{kind}_count"]
         if (total := int(count.sum())) > 0:
             odd[kind] = Odd(np.sort(places[count > 0]).astype(np.int64), total)
     return Curve(

@@ -8,10 +8,12 @@ import streamlit as st
 
 from naiad.exceptions import NaiadAuthError, NaiadError
 from naiad.query.client import QueryClient
+from naiad_dashboard.components import ask_token, forget_token, keep_token
 from naiad_dashboard.texts import plain
 
 _CLIENT = "naiad client"
 _REFUSED = "naiad refused"
+_KEEP = "naiad keep"
 
 
 def client(server_url: str, *, login: bool) -> QueryClient:
@@ -21,9 +23,11 @@ def client(server_url: str, *, login: bool) -> QueryClient:
     os.environ.pop("NAIAD_API_TOKEN", None)
     found = st.session_state.get(_CLIENT)
     if isinstance(found, QueryClient):
+        if kept := st.session_state.get(_KEEP):
+            keep_token(kept[0], long=kept[1])
         return found
     if login:
-        _ask(server_url)
+        _sign_in(server_url)
         st.stop()
     st.session_state[_CLIENT] = opened = QueryClient(server_url)
     return opened
@@ -34,10 +38,26 @@ def sign_out(because: str = "") -> None:
     found = st.session_state.pop(_CLIENT, None)
     if isinstance(found, QueryClient):
         found.close()
+    st.session_state.pop(_KEEP, None)
     st.session_state[_REFUSED] = because
 
 
-def _ask(server_url: str) -> None:
+def _sign_in(server_url: str) -> None:
+    """With the token that the browser keeps, or else by the form."""
+    if _REFUSED in st.session_state:
+        forget_token()
+        _ask(server_url, st.session_state[_REFUSED])
+        return
+    kept = ask_token()
+    if kept is None:
+        return
+    refused = _try(server_url, kept) if kept else ""
+    if kept and not refused:
+        st.rerun()
+    _ask(server_url, refused)
+
+
+def _ask(server_url: str, because: str) -> None:
     _, middle, _ = st.columns([1, 2, 1])
     with middle, st.form("naiad sign in", clear_on_submit=True):
         st.subheader("Sign in to Naiad")
@@ -46,28 +66,36 @@ def _ask(server_url: str) -> None:
             " more are made with `naiad token create`."
         )
         token = st.text_input("API token", type="password", autocomplete="current-password")
-        if because := st.session_state.pop(_REFUSED, ""):
-            st.error(plain(because))
+        long = st.checkbox("Stay signed in on this browser")
         if st.form_submit_button("Sign in", type="primary"):
-            _try(server_url, token.strip())
+            because = _try(server_url, token.strip(), long=long)
+            if not because:
+                st.rerun()
+        if because:
+            st.error(plain(because))
 
 
-def _try(server_url: str, token: str) -> None:
+def _try(server_url: str, token: str, *, long: bool | None = None) -> str:
+    """Signs in, or says why not. `long` None: the browser keeps the token already."""
     if not token:
-        st.error("Put an API token into the field first.")
-        return
+        return "Put an API token into the field first."
     if not token.isascii() or not token.isprintable():
-        st.error("This can't be a token: tokens are plain letters, digits and signs.")
-        return
+        return "This can't be a token: tokens are plain letters, digits and signs."
     candidate = QueryClient(server_url, token)
     try:
         candidate.list_projects()
-    except NaiadAuthError as error:
+    except NaiadAuthError:
         candidate.close()
-        st.error(plain(f"The server does not take this token: {error}"))
+        # The server's own words are for programs, with a variable to set.
+        return (
+            "The server does not take this token: mistyped, revoked, or of another server."
+            " Who runs the server makes one with naiad token create."
+        )
     except NaiadError as error:
         candidate.close()
-        st.error(plain(str(error)))
-    else:
-        st.session_state[_CLIENT] = candidate
-        st.rerun()
+        return str(error)
+    st.session_state[_CLIENT] = candidate
+    st.session_state.pop(_REFUSED, None)
+    if long is not None:
+        st.session_state[_KEEP] = (token, long)
+    return ""

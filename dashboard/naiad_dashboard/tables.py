@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -79,10 +80,20 @@ def _comparable(value: object) -> object:
 
 
 def labels(found: pd.DataFrame) -> Mapping[str, str]:
-    """What each run is called, by run id."""
-    return {
-        run: run_label(run, experiment or "")
+    """What each run is called, by run id: by its experiment, with the id where that name
+    does not tell it from the others."""
+    pairs = [
+        (str(run), str(experiment or ""))
         for run, experiment in zip(found[RUN], found[EXPERIMENT], strict=True)
+    ]
+    shared = Counter(experiment for _, experiment in pairs)
+    # An experiment may be called as another run's id is.
+    ids = {run for run, _ in pairs}
+    return {
+        run: experiment
+        if experiment and shared[experiment] == 1 and experiment not in ids - {run}
+        else run_label(run, experiment)
+        for run, experiment in pairs
     }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&\"'=@/])")
 
@@ -13,6 +14,20 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&\"'=@/])")
 def plain(text: str) -> str:
     """`text` such that Markdown, in Streamlit's dialect too, shows it as it is, in a line."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def shorten(text: str, most: int = 60) -> str:
+    """`text`, or its beginning and end with an ellipsis between, `most` characters long."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 3
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
+def some(texts: Sequence[str], most: int = 5) -> str:
+    """The first of `texts` as plain text in a row, and how many more there are."""
+    named = ", ".join(plain(shorten(text)) for text in texts[:most])
+    return named if len(texts) <= most else f"{named} and {len(texts) - most:,} more"
 
 
 def run_label(run_id: str, experiment: str) -> str:
@@ -46,6 +61,17 @@ def duration_text(seconds: float) -> str:
         if count:
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2])
+
+
+def time_text(value: datetime | None, timezone: str | None) -> str:
+    """A moment as the reader's clock has it; in UTC, and saying so, if that is not known."""
+    if value is None:
+        return "at an unknown time"
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    try:
+        return f"{aware.astimezone(ZoneInfo(timezone or '')):%Y-%m-%d %H:%M:%S}"
+    except (ZoneInfoNotFoundError, ValueError):
+        return value_text(aware)
 
 
 def value_text(value: Any) -> str:

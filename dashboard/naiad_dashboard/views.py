@@ -15,7 +15,13 @@ from typing import Any, Literal, Self
 Query = Mapping[str, Sequence[str]]
 Axis = Literal["step", "time", "relative_time"]
 AXES: tuple[Axis, ...] = ("step", "time", "relative_time")
+AXIS_NAMES: Mapping[Axis, str] = {
+    "step": "Step",
+    "time": "Time",
+    "relative_time": "Since start",
+}
 LIMITS = (100, 500, 2000, 0)
+_RUNS_APART = 20
 
 
 def _last(query: Query, name: str) -> str:
@@ -26,6 +32,17 @@ def _last(query: Query, name: str) -> str:
 def _all(query: Query, name: str) -> tuple[str, ...]:
     """Each value once, in order."""
     return tuple(dict.fromkeys(value for value in query.get(name) or () if value))
+
+
+def _runs(query: Query) -> tuple[str, ...]:
+    """Run ids, one or several (with slashes between: no id has one) to a parameter."""
+    parts = (part for value in query.get("run") or () for part in value.split("/"))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def _written_runs(runs: Sequence[str]) -> list[str]:
+    """Few are easier to read and edit one by one; Streamlit takes 1,000 parameters at most."""
+    return list(runs) if len(runs) <= _RUNS_APART else ["/".join(runs)]
 
 
 def _number(text: str) -> float | None:
@@ -71,7 +88,7 @@ class RunsView:
             sort=_last(query, "sort"),
             ascending=_last(query, "order") == "ascending",
             limit=int(limit) if limit in {str(known) for known in LIMITS} else LIMITS[0],
-            runs=_all(query, "run"),
+            runs=_runs(query),
         )
 
     def write(self) -> dict[str, list[str]]:
@@ -84,7 +101,7 @@ class RunsView:
             sort=self.sort,
             order="ascending" if self.ascending else "",
             limit="" if self.limit == LIMITS[0] else str(self.limit),
-            run=self.runs,
+            run=_written_runs(self.runs),
         )
 
     def with_(self, **changes: Any) -> Self:
@@ -106,6 +123,12 @@ class CompareView:
     from_x: float | None = None
     to_x: float | None = None
 
+    @property
+    def zoomed(self) -> tuple[float, float] | None:
+        if self.from_x is None or self.to_x is None:
+            return None
+        return self.from_x, self.to_x
+
     @classmethod
     def read(cls, query: Query) -> Self:
         axis = _last(query, "x")
@@ -116,7 +139,7 @@ class CompareView:
         metrics: tuple[str, ...] | None = _all(query, "metric") or None
         return cls(
             project=_last(query, "project"),
-            runs=_all(query, "run"),
+            runs=_runs(query),
             metrics=() if _last(query, "metrics") == "none" else metrics,
             x=axis if axis in AXES else "step",
             log_y=_last(query, "y") == "log",
@@ -127,10 +150,9 @@ class CompareView:
         )
 
     def write(self) -> dict[str, list[str]]:
-        zoomed = self.from_x is not None and self.to_x is not None
         return _written(
             project=self.project,
-            run=self.runs,
+            run=_written_runs(self.runs),
             metric=self.metrics,
             metrics="none" if self.metrics == () else "",
             x="" if self.x == "step" else self.x,
@@ -138,8 +160,8 @@ class CompareView:
             smoothing=repr(self.smoothing) if self.smoothing else "",
             range="" if self.envelope else "off",
             **{
-                "from": repr(self.from_x) if zoomed else "",
-                "to": repr(self.to_x) if zoomed else "",
+                "from": repr(self.from_x) if self.zoomed else "",
+                "to": repr(self.to_x) if self.zoomed else "",
             },
         )
 

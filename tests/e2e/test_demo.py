@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support_browser import chromium, needs_chromium, tab
 from support_naiad import clean_environment, running_naiad
 
 from naiad.query import runs
@@ -86,3 +87,36 @@ def test_a_missing_point_would_be_told(
         assert demo_module.missing([{**claim, "tags": ["other"]}])
         more = {"val/loss": [*claim["points"]["val/loss"], (1e6, 0.5)]}
         assert demo_module.missing([{**claim, "points": more}])
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_three_of_its_runs_are_three_named_curves(
+    demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the table of runs to their curves, with the values that the query API gives."""
+    data, _ = demo
+    with (
+        running_naiad(data, "--dashboard-port", "0") as naiad,
+        chromium() as browser,
+        tab(browser, naiad.dashboard) as page,
+    ):
+        monkeypatch.setenv("NAIAD_URL", naiad.url)
+        names = runs.fetch_runs_table(project=PROJECT, attributes="sys/name")["sys/name"]
+        page.go(f"/runs?project={PROJECT}").shows("12 runs")
+        # The newest run is the first row, as in the query API's answer.
+        for count, row in enumerate((0, 4, 7), start=1):
+            page.tick(row)
+            page.shows(f"{count} selected")
+        chosen = names.iloc[[0, 4, 7]]
+        page.shows("Compare 3 runs").click()
+        for path in ("val/accuracy", "train/loss"):
+            curves = page.curves(path)
+            assert list(curves) == list(chosen) == page.legend()
+            stored = runs.fetch_metrics(project=PROJECT, runs=list(chosen.index), attributes=[path])
+            for run, name in chosen.items():
+                points = stored.loc[run][path]
+                assert [x for x, _ in curves[name]] == list(points.index)
+                assert [y for _, y in curves[name]] == pytest.approx(list(points), rel=1e-3)
+        page.page.reload()
+        assert page.legend() == list(chosen)

@@ -55,11 +55,40 @@ function duration(seconds) {
   return sign + parts.map((p, i) => [p, units[i]]).slice(first, first + 2).filter(([p]) => p).map(([p, u]) => p + " " + u).join(" ");
 }
 
+const two = (part) => String(part).padStart(2, "0");
+
+function clock(seconds) {
+  const t = new Date(seconds * 1000);
+  const day = [t.getFullYear(), two(t.getMonth() + 1), two(t.getDate())].join("-");
+  const milliseconds = t.getMilliseconds();
+  return day + " " + [t.getHours(), t.getMinutes(), t.getSeconds()].map(two).join(":") + (milliseconds ? "." + String(milliseconds).padStart(3, "0") : "");
+}
+
 function where(axis, value) {
-  if (axis === "time") return new Date(value * 1000).toLocaleString();
+  if (axis === "time") return clock(value);
   if (axis === "relative_time") return duration(value);
   return "step " + Number(value.toPrecision(15)).toLocaleString("en", { maximumFractionDigits: 6 });
 }
+
+// A zoomed range to the accuracy that its width gives sense to.
+function rangeText(axis, [low, high]) {
+  if (axis !== "step") return where(axis, low) + " to " + where(axis, high);
+  const digits = Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(high - low))));
+  const [from, to] = [low, high].map((x) => x.toLocaleString("en", { maximumFractionDigits: digits }));
+  return "steps " + from + " to " + to;
+}
+
+// uPlot's ticks of time, by what lies between two of them: text, then what is added where a
+// year, month, day, hour, minute or second begins. ISO dates, 24 hours: no country's own.
+const DAY = "\n{YYYY}-{MM}-{DD}";
+const TIME_TICKS = [
+  [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+  [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", DAY, null, DAY, null, null, null, 1],
+  [0.001, "{ss}.{fff}", DAY + " {HH}:{mm}", null, DAY + " {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+];
 
 function tick(axis, value) {
   if (axis === "relative_time") return duration(value);
@@ -93,8 +122,8 @@ class Charts {
     return this.style.getPropertyValue(name).trim() || fallback;
   }
 
-  show(data, setStateValue) {
-    this.setStateValue = setStateValue;
+  show(data, setTriggerValue) {
+    this.setTriggerValue = setTriggerValue;
     const { header, array } = unpack(data);
     // The address may have changed by the back button: then its range is the newer one.
     const asked = JSON.stringify(header.range);
@@ -129,6 +158,7 @@ class Charts {
     else this.rebuild(charts);
     this.shape = shape;
     this.root.dataset.drawn = String(Number(this.root.dataset.drawn || 0) + 1);
+    this.root.dataset.axis = header.axis;
     this.root.dataset.columns = String(Math.max(0, ...charts.map((c) => c.x.length)));
     this.root.dataset.range = this.range ? this.range.join(",") : "";
   }
@@ -185,12 +215,11 @@ class Charts {
   tellRange() {
     this.bar.replaceChildren();
     if (this.range) {
-      const [low, high] = this.range;
       const back = element("button", "", "Show all");
       back.addEventListener("click", () => this.zoom(null));
       this.bar.append(
         back,
-        element("span", "", where(this.header.axis, low) + " to " + where(this.header.axis, high)),
+        element("span", "", rangeText(this.header.axis, this.range)),
       );
     } else if (this.header.charts.length) {
       this.bar.append(element("span", "", "Drag across a chart to zoom, double-click to see all."));
@@ -218,11 +247,11 @@ class Charts {
     legend.style.display = this.header.legend ? "" : "none";
     legend.replaceChildren();
     this.header.runs.forEach((run, place) => {
-      const button = element("button");
+      const chip = element("span", "chip");
+      chip.dataset.run = run.id;
+      const button = element("button", "who");
       button.type = "button";
-      button.dataset.run = run.id;
-      button.title = run.label;
-      button.setAttribute("aria-pressed", String(!this.hidden.has(run.id)));
+      button.title = run.label + (run.label.includes(run.id) ? "" : "\n" + run.id) + "\nClick: hide or show. Double-click: show only this one, or all.";
       const swatch = element("span", "swatch");
       swatch.style.borderTopColor = run.colour;
       if (run.dash.length) swatch.style.borderTopStyle = run.dash[0] < 4 ? "dotted" : "dashed";
@@ -232,13 +261,38 @@ class Charts {
       else if (!counts.has(place)) button.append(element("span", "odd", "no points"));
       button.addEventListener("click", () => {
         if (!this.hidden.delete(run.id)) this.hidden.add(run.id);
-        button.setAttribute("aria-pressed", String(!this.hidden.has(run.id)));
-        for (const plot of this.plots) this.applyHidden(plot);
+        this.tellHidden();
       });
-      button.addEventListener("mouseenter", () => this.highlight(place));
-      button.addEventListener("mouseleave", () => this.highlight(null));
-      legend.appendChild(button);
+      button.addEventListener("dblclick", () => {
+        // The two clicks of it have hidden the run and shown it again.
+        const others = this.header.runs.filter((other) => other.id !== run.id);
+        const alone = others.every((other) => this.hidden.has(other.id));
+        this.hidden = new Set(alone ? [] : others.map((other) => other.id));
+        this.tellHidden();
+      });
+      chip.addEventListener("mouseenter", () => this.highlight(place));
+      chip.addEventListener("mouseleave", () => this.highlight(null));
+      chip.append(button);
+      if (this.header.removable) {
+        const remove = element("button", "remove", "×");
+        remove.type = "button";
+        remove.title = "Take this run out of the comparison";
+        remove.setAttribute("aria-label", "Take out " + run.label);
+        remove.addEventListener("click", () => this.setTriggerValue("remove", run.id));
+        chip.append(remove);
+      }
+      legend.appendChild(chip);
     });
+    this.tellHidden();
+  }
+
+  tellHidden() {
+    for (const chip of this.root.querySelectorAll(".chip")) {
+      const shown = !this.hidden.has(chip.dataset.run);
+      chip.classList.toggle("off", !shown);
+      chip.querySelector(".who").setAttribute("aria-pressed", String(shown));
+    }
+    for (const plot of this.plots) this.applyHidden(plot);
   }
 
   odd(counts) {
@@ -282,7 +336,7 @@ class Charts {
     grid.appendChild(card);
 
     const text = this.colour("--st-text-color", "#333");
-    const lines = this.colour("--st-border-color", "rgba(128,128,128,0.2)");
+    const lines = "rgba(128, 128, 128, 0.16)";
     const axisLook = { stroke: text, font: "11px sans-serif", grid: { stroke: lines, width: 1 }, ticks: { stroke: lines, width: 1, size: 4 } };
     const series = [{}];
     const bands = [];
@@ -318,11 +372,17 @@ class Charts {
         y: header.log ? { distr: 3, log: 10 } : {},
       },
       axes: [
-        { ...axisLook, ...(header.axis === "time" ? {} : { values: (_, ticks) => ticks.map((v) => tick(header.axis, v)) }), space: 60 },
+        {
+          ...axisLook,
+          ...(header.axis === "time"
+            ? { values: TIME_TICKS, size: 44, space: 54 }
+            : { values: (_, ticks) => ticks.map((v) => tick(header.axis, v)), size: 30, space: 60 }),
+        },
         { ...axisLook, size: 58, values: (_, ticks) => ticks.map((v) => (v === null ? "" : tick("y", v))) },
       ],
       cursor: {
         sync: { key: this.sync.key, setSeries: false, scales: ["x", null] },
+        y: false,
         drag: { x: true, y: false, setScale: false },
         points: { show: false },
         bind: { dblclick: () => () => { this.zoom(null); return null; } },
@@ -382,7 +442,8 @@ class Charts {
     this.tellRange();
     for (const plot of this.plots) this.scale(plot);
     this.root.dataset.range = range ? range.join(",") : "";
-    this.setStateValue("range", range);
+    // A trigger and no state: after a reload "all" must count though nothing was zoomed before.
+    this.setTriggerValue("range", range || "all");
   }
 
   highlight(place) {
@@ -534,13 +595,13 @@ class Charts {
   }
 }
 
-export default function ({ data, parentElement, setStateValue }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   let charts = instances.get(parentElement);
   if (!charts) {
     charts = new Charts(parentElement);
     instances.set(parentElement, charts);
   }
-  charts.show(data, setStateValue);
+  charts.show(data, setTriggerValue);
   return () => {
     charts.destroy();
     instances.delete(parentElement);

@@ -10,6 +10,14 @@ function element(tag, className, text) {
   return made;
 }
 
+// 24 hours, and the date where the mouse rests.
+function moment(milliseconds) {
+  const time = new Date(milliseconds);
+  const made = element("span", "time", time.toLocaleTimeString("en-GB"));
+  made.title = time.toString();
+  return made;
+}
+
 export default function ({ data, parentElement }) {
   let state = instances.get(parentElement);
   if (!state) {
@@ -27,7 +35,7 @@ export default function ({ data, parentElement }) {
     const lines = document.createDocumentFragment();
     for (const [time, stream, line] of data.lines) {
       const row = element("div", stream);
-      row.append(element("span", "time", new Date(time).toLocaleTimeString()), line === "" ? " " : line);
+      row.append(moment(time), line === "" ? " " : line);
       lines.appendChild(row);
     }
     if (!data.lines.length) lines.appendChild(element("div", "none", data.empty));

@@ -11,18 +11,25 @@ import streamlit as st
 from naiad.query.client import Attributes, Runs
 from naiad_dashboard import attributes, tables
 from naiad_dashboard.address import bound, go, query
-from naiad_dashboard.chrome import Site, choose_project, links, no_project
+from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project, part
 from naiad_dashboard.components import draw_charts
 from naiad_dashboard.curves import charts
 from naiad_dashboard.payload import pack
-from naiad_dashboard.texts import plain
-from naiad_dashboard.views import AXES, CompareView, RunsView, RunView
+from naiad_dashboard.questions import chart_buckets
+from naiad_dashboard.texts import plain, shorten, some
+from naiad_dashboard.views import AXES, AXIS_NAMES, CompareView, RunsView, RunView
 
 _METRICS = 4
+# More runs than this at once are neither told apart nor drawn quickly.
+_RUNS = 1000
+# To so many runs there are links, and their configs stand beside each other.
+_LINKS = 12
 # About one bucket per pixel of a chart's width.
 _BUCKETS = 600
+# Of all curves together more would take seconds; each keeps its fewest.
+_MOST, _FEWEST = 500_000, 100
 _REFRESH_SECONDS = 5
-AXIS_NAMES = {"step": "Step", "time": "Time", "relative_time": "Since start"}
+_REMOVED = "compare-removed"
 
 
 def show(site: Site) -> None:
@@ -40,10 +47,20 @@ def show(site: Site) -> None:
             "compare": view.write(),
         },
     )
+    if view.project not in projects:
+        no_such_project(view.project, projects)
+        return
     if not view.runs:
         st.subheader("Nothing to compare yet")
         st.write("Select some runs in the table of the Runs page, then press Compare.")
+        site.link("runs", "Choose runs", {"project": [view.project]}, ":material/table_rows:")
         return
+    if len(view.runs) > _RUNS:
+        st.warning(
+            f"Of {len(view.runs):,} runs the first {_RUNS:,} are compared. Choose fewer on the"
+            " Runs page to see others."
+        )
+        view = view.with_(runs=view.runs[:_RUNS])
     chosen = Runs(names=view.runs)
     known = site.client.list_attributes(view.project, chosen)
     found = tables.frame(
@@ -57,27 +74,27 @@ def show(site: Site) -> None:
     missing = [run for run in view.runs if run not in labels]
     if missing:
         st.warning(
-            f"Not in project {plain(view.project)}: " + ", ".join(plain(run) for run in missing)
+            f"Not in project {plain(view.project)}: {some(missing)}. Deleted, or mistyped in"
+            " the address?"
         )
     if not labels:
+        site.link("runs", "Choose others", {"project": [view.project]}, ":material/table_rows:")
         return
-    metrics = _head(view, known, labels)
+    metrics = _head(view, known)
     running = "sys/state" in found and bool((found["sys/state"] == "running").any())
-    _curves(site, metrics, labels, running)
+    _curves(site, view.runs, metrics, labels, running)
     _configs(view, found, attributes.configs(known))
     with st.container(horizontal=True):
-        for run in list(labels)[:12]:
+        for run in list(labels)[:_LINKS]:
             opened = RunView(project=view.project, run=run).write()
-            site.link("run", plain(labels[run]), opened, ":material/article:")
+            site.link("run", f"Open {plain(shorten(labels[run]))}", opened, ":material/article:")
 
 
 def _set(**changes: Any) -> None:
     go(CompareView.read(query()).with_(**changes))
 
 
-def _head(
-    view: CompareView, known: Sequence[tuple[str, str]], labels: Mapping[str, str]
-) -> list[str]:
+def _head(view: CompareView, known: Sequence[tuple[str, str]]) -> list[str]:
     """The controls; returns the metrics to draw."""
     users = attributes.metrics(known)
     every = [*users, *(p for p, kind in known if kind == attributes.METRIC and p not in set(users))]
@@ -86,14 +103,9 @@ def _head(
     else:
         metrics = list(view.metrics)
     st.multiselect(
-        "Runs",
-        list(view.runs),
-        format_func=lambda run: labels.get(run, run),
-        **bound("compare-runs", list(view.runs), lambda new: _set(runs=tuple(new))),
-    )
-    st.multiselect(
         "Metrics",
         list(dict.fromkeys([*every, *metrics])),
+        placeholder="Choose metrics",
         **bound("compare-metrics", metrics, lambda new: _set(metrics=tuple(new))),
     )
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -123,46 +135,61 @@ def _head(
     return metrics
 
 
-def _curves(site: Site, metrics: Sequence[str], labels: Mapping[str, str], running: bool) -> None:
+def _curves(
+    site: Site,
+    runs: Sequence[str],
+    metrics: Sequence[str],
+    labels: Mapping[str, str],
+    running: bool,
+) -> None:
     if not metrics:
         st.info("Choose metrics above.")
         return
 
-    @st.fragment(run_every=_REFRESH_SECONDS if running else None)
     def drawn() -> None:
+        if st.session_state.pop(_REMOVED, False):
+            # The rest of the page shows the run too.
+            st.rerun()
         # The URL, not what the page saw when it was drawn: a zoom runs only this part again.
         view = CompareView.read(query())
-        buckets = site.client.metric_buckets(
+        buckets = chart_buckets(
+            site.client,
             view.project,
-            Runs(names=view.runs),
-            Attributes(paths=metrics, types=[attributes.METRIC]),
+            runs,
+            metrics,
             x=view.x,
-            from_x=view.from_x,
-            to_x=view.to_x,
-            max_buckets=_BUCKETS,
+            zoomed=view.zoomed,
+            columns=max(_FEWEST, min(_BUCKETS, _MOST // (len(runs) * len(metrics)))),
         )
-        found = charts(buckets, metrics, view.runs, smoothing=view.smoothing)
+        found = charts(buckets, metrics, runs, smoothing=view.smoothing)
         empty = [path for path in metrics if path not in {chart.path for chart in found}]
-        zoomed = view.from_x is not None and view.to_x is not None
         block = pack(
             found,
-            view.runs,
+            runs,
             labels,
             settings={
                 "axis": view.x,
                 "log": view.log_y,
                 "envelope": view.envelope,
-                "range": [view.from_x, view.to_x] if zoomed else None,
+                "range": view.zoomed,
                 "height": 300,
                 "legend": True,
+                "removable": True,
                 "grouped": False,
             },
         )
-        draw_charts(block, key="compare-charts", on_range=_zoom)
+        draw_charts(block, key="compare-charts", on_range=_zoom, on_remove=_remove)
         if empty:
-            st.caption("No points here: " + ", ".join(plain(path) for path in empty))
+            where = "in this range" if view.zoomed else "of these runs"
+            st.caption(f"No points {where}: {some(empty)}")
 
-    drawn()
+    part("compare-charts", drawn, every=_REFRESH_SECONDS if running else None)
+
+
+def _remove(run: str) -> None:
+    view = CompareView.read(query())
+    _set(runs=tuple(kept for kept in view.runs if kept != run))
+    st.session_state[_REMOVED] = True
 
 
 def _zoom(chosen: tuple[float, float] | None) -> None:
@@ -186,6 +213,8 @@ def _configs(view: CompareView, found: pd.DataFrame, paths: Sequence[str]) -> No
         same = f"all {len(columns)} are the same" if columns else "there are none"
         st.caption(f"None: {same}.")
         return
-    st.dataframe(tables.beside(ordered, different))
+    side_by_side = tables.beside(ordered, different)
+    # Many runs read better below each other.
+    st.dataframe(side_by_side if len(ordered) <= _LINKS else side_by_side.T, placeholder="")
     if len(columns) > len(different):
         st.caption(f"{len(columns) - len(different)} more are the same in all of these runs.")

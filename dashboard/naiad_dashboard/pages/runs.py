@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from naiad.query.client import Attributes, QueryClient, Runs
 from naiad_dashboard import attributes, tables
 from naiad_dashboard.address import bound, go, query
 from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project
-from naiad_dashboard.texts import plain
+from naiad_dashboard.colours import look, swatch
+from naiad_dashboard.texts import plain, shorten
 from naiad_dashboard.views import LIMITS, CompareView, RunsView, RunView
 
 # Columns that everyone starts with, beside run and experiment.
-_FIRST = ("sys/state", "sys/creation_time", "sys/tags")
+STATE = "sys/state"
+_FIRST = (STATE, "sys/creation_time", "sys/tags")
+_SHORT = {STATE: "state", "sys/creation_time": "created", "sys/tags": "tags"}
 # Of the configs at most so many are looked at for differences, and shown.
 _CONFIGS_ASKED, _CONFIGS_SHOWN, _METRICS_SHOWN = 300, 8, 4
 # More names than this are not put into one question.
 _NAMES = 10_000
+_REFRESH_SECONDS = 10
+# No attribute has this path: a path is not empty between its slashes.
+_COLOUR = "//colour"
 
 
 def show(site: Site) -> None:
@@ -45,17 +52,19 @@ def show(site: Site) -> None:
         view_projects: Sequence[str] = [view.project, *projects]
     else:
         view_projects = projects
-    _head(view, view_projects)
+    head = _head(view, view_projects)
     if view.project in projects:
-        _body(site, view)
+        _body(site, view, head)
 
 
 def _set(**changes: Any) -> None:
     go(RunsView.read(query()).with_(**changes))
 
 
-def _head(view: RunsView, projects: Sequence[str]) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+def _head(view: RunsView, projects: Sequence[str]) -> DeltaGenerator:
+    """The filters; returns their row, for what depends on the answer."""
+    head = st.container(horizontal=True, vertical_alignment="bottom")
+    with head:
         st.selectbox(
             "Project",
             projects,
@@ -83,15 +92,17 @@ def _head(view: RunsView, projects: Sequence[str]) -> None:
                 help="Show the runs of all experiments again",
                 on_click=lambda: _set(experiment=""),
             )
+    return head
 
 
-def _body(site: Site, view: RunsView) -> None:
+def _body(site: Site, view: RunsView, head: DeltaGenerator) -> None:
     client = site.client
     known = client.list_attributes(view.project)
     index = _index(client, view)
     total = len(index)
     names = index[: view.limit or None]
-    _columns_chooser(view, [path for path, _ in known])
+    with head:
+        _columns_chooser(view, [path for path, _ in known])
     if not total:
         if view.find or view.experiment:
             st.info("No run matches. Change or clear the filter above.")
@@ -109,12 +120,32 @@ def _body(site: Site, view: RunsView) -> None:
         different = tables.differing(found, [c for c in found.columns if c in set(candidates)])
         kept = [*_FIRST, *metrics, *different[:_CONFIGS_SHOWN]]
         found = found[[tables.RUN, tables.EXPERIMENT, *(c for c in kept if c in found)]]
+    # Above the table, where it is in sight however long that is, but it needs its answer.
+    choice = st.container()
     chosen = _table(view, found)
-    _choice(site, view, chosen, tables.labels(found))
-    text = (
-        f"{total:,} runs" if len(names) == total else f"the first {len(names):,} of {total:,} runs"
-    )
-    st.caption(f"Showing {text}, {len(chosen)} selected.")
+    text = "1 run" if total == 1 else f"{total:,} runs"
+    if len(names) < total:
+        first = "first" if view.sort or view.ascending else "newest"
+        text = f"The {first} {len(names):,} of {text}"
+    with choice:
+        _choice(site, view, chosen, tables.labels(found), text)
+    if STATE in found and (found[STATE] == "running").any():
+        _watch()
+
+
+def _watch() -> None:
+    """While a run is running the page is drawn again every few seconds."""
+    first = [True]
+
+    @st.fragment(run_every=_REFRESH_SECONDS)
+    def tick() -> None:
+        # Its first run is part of the page's own.
+        if first:
+            first.clear()
+        else:
+            st.rerun()
+
+    tick()
 
 
 def _index(client: QueryClient, view: RunsView) -> list[str]:
@@ -191,24 +222,45 @@ def _table(view: RunsView, found: pd.DataFrame) -> tuple[str, ...]:
         kept = [run for run in current.runs if run not in places or run in taken]
         _set(runs=tuple(dict.fromkeys([*kept, *taken])))
 
+    drawn = {run: swatch(look(place)) for place, run in enumerate(view.runs)}
+    colours = pd.Series([drawn.get(run) for run in shown], dtype=object, index=found.index)
     st.dataframe(
-        found,
+        found.assign(**{_COLOUR: colours})[
+            [_COLOUR, tables.EXPERIMENT, tables.RUN, *found.columns[2:]]
+        ],
         hide_index=True,
         height=min(38 + 35 * len(found), 640),
         key=key,
         on_select=changed,
         selection_mode="multi-row",
         selection_default={"selection": {"rows": rows, "columns": [], "cells": []}},
-        column_config={
-            tables.RUN: st.column_config.TextColumn("run", pinned=True),
-            tables.EXPERIMENT: st.column_config.TextColumn("experiment", pinned=True),
-            **{
-                column: st.column_config.DatetimeColumn(column, format="YYYY-MM-DD HH:mm:ss")
-                for column in found.select_dtypes(include=["datetimetz"]).columns
-            },
-        },
+        placeholder="",
+        column_config=_columns(found),
     )
     return RunsView.read(query()).runs
+
+
+def _columns(found: pd.DataFrame) -> dict[str, Any]:
+    """How each column is shown."""
+    config: dict[str, Any] = {
+        _COLOUR: st.column_config.ImageColumn(
+            "", width=30, pinned=True, help="The run's colour on the Compare page"
+        ),
+        tables.RUN: st.column_config.TextColumn("run", help="The run's id"),
+        tables.EXPERIMENT: st.column_config.TextColumn("experiment", pinned=True),
+    }
+    for column in found.columns[2:]:
+        label = _SHORT.get(column, column)
+        if isinstance(found[column].dtype, pd.DatetimeTZDtype):
+            config[column] = st.column_config.DatetimeColumn(
+                label, format="YYYY-MM-DD HH:mm:ss", timezone=st.context.timezone, help=column
+            )
+        elif pd.api.types.is_float_dtype(found[column].dtype):
+            # A fixed number of decimals would make a learning rate of 0.00001 a zero.
+            config[column] = st.column_config.NumberColumn(label, format="%.6g", help=column)
+        elif label != column:
+            config[column] = st.column_config.Column(label, help=column)
+    return config
 
 
 def _key(shown: Sequence[str]) -> str:
@@ -217,17 +269,19 @@ def _key(shown: Sequence[str]) -> str:
 
 
 def _choice(
-    site: Site, view: RunsView, chosen: tuple[str, ...], labels: dict[str, str] | Any
+    site: Site, view: RunsView, chosen: tuple[str, ...], labels: Mapping[str, str], shown: str
 ) -> None:
+    """The row of what can be done with the runs that are selected."""
     with st.container(horizontal=True, vertical_alignment="center", key="naiad-choice"):
         if not chosen:
-            st.caption("Select runs by the boxes on the left to open or compare them.")
+            st.caption(f"{shown}. Select some by the boxes on the left to open or compare them.")
             return
         compare = CompareView(project=view.project, runs=chosen).write()
-        many = f"Compare {len(chosen)} runs" if len(chosen) > 1 else "Chart this run"
+        many = f"Compare {len(chosen):,} runs" if len(chosen) > 1 else "Chart this run"
         site.link("compare", many, compare, ":material/show_chart:")
         for run in chosen[:3]:
             opened = RunView(project=view.project, run=run).write()
-            label = f"Open {plain(labels.get(run, run))}"
+            label = f"Open {plain(shorten(labels.get(run, run)))}"
             site.link("run", label, opened, ":material/article:")
         st.button("Clear selection", type="tertiary", on_click=lambda: _set(runs=()))
+        st.caption(f"{len(chosen):,} selected. {shown}.")
