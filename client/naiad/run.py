@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -17,8 +16,21 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from naiad import _ending
+from naiad._arguments import (
+    chosen_mode,
+    chosen_namespace,
+    chosen_token,
+    completion_of,
+    config_item,
+    fork_micro_step,
+    moment,
+    names_in,
+    sampling_interval,
+    time_argument,
+    writable_host_folder,
+)
 from naiad._callbacks import Callbacks, ErrorCallback
-from naiad._configs import ConfigValue, plan_configs
+from naiad._configs import plan_configs
 from naiad._console_series import ConsoleSeries
 from naiad._session import Session, now_ms, say
 from naiad._source import source_attributes, source_files
@@ -29,7 +41,6 @@ from naiad._validation import (
     check_step,
     check_strings,
     check_tags,
-    check_timestamp,
 )
 from naiad.address import check_url
 from naiad.exceptions import (
@@ -41,22 +52,17 @@ from naiad.exceptions import (
 )
 from naiad.ids import generate_run_id
 from naiad.settings import (
-    MODES,
-    api_token,
-    default_namespace,
     default_project,
     host_name,
     raise_on_failure,
     server_url,
-    spool_root,
 )
-from naiad.spool.folder import HostLock, RunMemory, host_folder, new_writer_id
+from naiad.spool.folder import HostLock, RunMemory, new_writer_id
 from naiad.spool.layout import Header
 from naiad.types import File, Histogram, SourceTrackingConfig
 from naiad_proto.limits import (
     MAX_STRING_BYTES,
     check_experiment_name,
-    check_path,
     check_project,
     check_run_id,
 )
@@ -69,6 +75,7 @@ CLOSE_SECONDS = 30.0
 COPIED_BYTES = 16 * 1024 * 1024
 
 _SOURCE = SourceTrackingConfig()
+_LAST_WHOLE_STEP = MAX_MICRO_STEP // MICRO
 
 
 class Run:
@@ -129,15 +136,15 @@ class Run:
 
         Raises NaiadValueError or NaiadTypeError for a wrong argument, and nothing else.
         """
-        self._mode = _mode(mode)
+        self._mode = chosen_mode(mode)
         self._given_project = project
         self.run_id = generate_run_id() if run_id is None else run_id
         self.experiment_name = experiment_name
         self.project = self._checked_identity(project)
-        fork_micro = _fork_step(fork_run_id, fork_step)
-        born = now_ms() if creation_time is None else _timestamp("creation_time", creation_time)
-        self._namespace = _namespace(runtime_namespace)
-        interval = _interval(hardware_interval)
+        fork_micro = fork_micro_step(fork_run_id, fork_step)
+        born = now_ms() if creation_time is None else time_argument("creation_time", creation_time)
+        self._namespace = chosen_namespace(runtime_namespace)
+        interval = sampling_interval(hardware_interval)
         try:
             address = check_url(server_url(url))
         except ValueError as error:
@@ -162,8 +169,8 @@ class Run:
         if self._mode == "disabled":
             return
 
-        token = None if self._mode == "offline" else _token(api_token)
-        host, note = _host_folder(log_directory)
+        token = None if self._mode == "offline" else chosen_token(api_token)
+        host, note = writable_host_folder(log_directory)
         header = Header(
             project=self.project,
             run_id=self.run_id,
@@ -260,12 +267,12 @@ class Run:
         completion: float | None,
     ) -> None:
         try:
-            micro, at = check_step(step), _at(timestamp)
+            micro, at = check_step(step), moment(timestamp)
             if completion is not None and not preview:
                 raise ValueError("preview_completion is given without preview=True")
-            far = _completion(completion)
+            far = completion_of(completion)
         except (ValueError, TypeError) as error:
-            self._refuse([f"metrics {_names(data)}: {error}"])
+            self._refuse([f"metrics {names_in(data)}: {error}"])
             return
         good, problems = check_metrics(data)
         if good:
@@ -296,7 +303,7 @@ class Run:
             return
         good, problems = plan_configs(data, flatten=flatten, cast_unsupported=cast_unsupported)
         for path, value in good.items():
-            session.item(_config_item(path, value))
+            session.item(config_item(path, value))
         self._refuse(problems)
 
     def log_string_series(
@@ -523,7 +530,7 @@ class Run:
             create.inherit_configs = inherit_configs
         self._session.item(pb.Item(create_run=create))
         if self.experiment_name is not None:
-            self._session.item(_config_item("sys/name", self.experiment_name))
+            self._session.item(config_item("sys/name", self.experiment_name))
 
     def _record_source(self, config: SourceTrackingConfig) -> None:
         """In a thread: git may take its time on a large repository."""
@@ -532,7 +539,7 @@ class Run:
             if session is None:
                 return
             for path, value in source_attributes(config).items():
-                session.item(_config_item(path, value))
+                session.item(config_item(path, value))
             files: Mapping[str, str | Path | bytes | File] = source_files(config)
             for path, file in check_files(files)[0].items():
                 item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
@@ -566,7 +573,7 @@ class Run:
             text = "".join(traceback.format_exception(error))
             # Its end says most.
             text = text.encode("utf-8", "replace")[-MAX_STRING_BYTES:].decode("utf-8", "ignore")
-            session.item(_config_item(f"{self._namespace}/traceback", text))
+            session.item(config_item(f"{self._namespace}/traceback", text))
         session.end(state, reason)
 
     def _stopped_by(self, signal_name: str) -> None:
@@ -645,9 +652,9 @@ class Run:
     def _place(self, what: str, data: Any, step: Any, timestamp: Any) -> tuple[int, int] | None:
         """(micro-steps, milliseconds), or None when they can't be told."""
         try:
-            return check_step(step), _at(timestamp)
+            return check_step(step), moment(timestamp)
         except (ValueError, TypeError) as error:
-            self._refuse([f"{what} {_names(data)}: {error}"])
+            self._refuse([f"{what} {names_in(data)}: {error}"])
             return None
 
     def _refuse(self, problems: list[str]) -> None:
@@ -668,121 +675,3 @@ class Run:
         session.lose(error)
         if raise_on_failure():
             raise NaiadSpoolError(str(error)) from error
-
-
-_LAST_WHOLE_STEP = MAX_MICRO_STEP // MICRO
-
-
-def _mode(mode: str | None) -> str:
-    chosen = mode or os.environ.get("NAIAD_MODE") or "async"
-    if chosen not in MODES:
-        raise NaiadValueError(f"mode {chosen!r} is none of {', '.join(map(repr, MODES))}")
-    return chosen
-
-
-def _token(given: str | None) -> str | None:
-    token = api_token(given)
-    if token is not None and not isinstance(token, str):
-        raise NaiadTypeError("api_token must be a string")
-    return token.strip() if token else None
-
-
-def _timestamp(name: str, value: Any) -> int:
-    try:
-        return check_timestamp(value)
-    except (ValueError, TypeError) as error:
-        raise NaiadValueError(f"{name}: {error}") from None
-
-
-def _at(timestamp: Any) -> int:
-    return now_ms() if timestamp is None else check_timestamp(timestamp)
-
-
-def _completion(value: float | None) -> float:
-    if value is None:
-        return 0.0
-    number = float(value)
-    if not 0 <= number <= 1:
-        raise ValueError(f"preview_completion {value} is not between 0 and 1")
-    return number
-
-
-def _fork_step(fork_run_id: str | None, fork_step: float | int | None) -> int:
-    if (fork_run_id is None) != (fork_step is None):
-        raise NaiadValueError("fork_run_id and fork_step belong together; give both or neither")
-    if fork_run_id is None or fork_step is None:
-        return 0
-    if problem := check_run_id(fork_run_id):
-        raise NaiadValueError(f"fork_run_id: {problem}")
-    try:
-        return check_step(fork_step)
-    except (ValueError, TypeError) as error:
-        raise NaiadValueError(f"fork_step: {error}") from None
-
-
-def _namespace(given: str | None) -> str:
-    namespace = default_namespace() if given is None else str(given).strip("/")
-    if problem := check_path(namespace):
-        raise NaiadValueError(f"runtime_namespace: {problem}")
-    return namespace
-
-
-def _interval(given: float | None) -> float | None:
-    if given is None:
-        return None
-    try:
-        seconds = float(given)
-    except (TypeError, ValueError):
-        raise NaiadTypeError(f"hardware_interval is {given!r}; give seconds, or None") from None
-    if not 1 <= seconds <= 3600:
-        raise NaiadValueError(f"hardware_interval {given} is not between 1 and 3600 s")
-    return seconds
-
-
-def _host_folder(directory: str | os.PathLike[str] | None) -> tuple[Path, str]:
-    """The spools' folder, and a warning if it had to be another than was asked for."""
-    root = spool_root(directory)
-    try:
-        return _writable(host_folder(root)), ""
-    except OSError as error:
-        other = Path(tempfile.gettempdir()) / f"naiad-{os.getuid()}" / "spool"
-        try:
-            return _writable(host_folder(other)), (
-                f"the spool folder {root} can't be written ({error}); {other} is used instead:"
-                f" `naiad sync {other}` sends what may be left there"
-            )
-        except OSError:
-            return root / host_name(), ""
-
-
-def _writable(folder: Path) -> Path:
-    (folder / "runs").mkdir(mode=0o700, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        return folder
-
-
-def _config_item(path: str, value: ConfigValue) -> pb.Item:
-    if isinstance(value, set | frozenset):
-        change = pb.UpdateStringSet(path=path, add=sorted(value))
-        return pb.Item(timestamp=now_ms(), update_string_set=change)
-    if isinstance(value, bool):
-        made = pb.Value(bool_value=value)
-    elif isinstance(value, int):
-        made = pb.Value(int_value=value)
-    elif isinstance(value, float):
-        made = pb.Value(float_value=value)
-    elif isinstance(value, datetime):
-        made = pb.Value(datetime_value=check_timestamp(value))
-    else:
-        made = pb.Value(string_value=value)
-    return pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path, value=made))
-
-
-def _names(data: Any) -> str:
-    """The paths of a call, as a message can carry them."""
-    try:
-        names = [repr(name) for name in data]
-    except TypeError:
-        return repr(data)[:80]
-    shown = ", ".join(names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
