@@ -19,15 +19,11 @@ STREAMS = ("stdout", "stderr")
 
 class ConsoleSeries:
     """`<namespace>/stdout` and `/stderr`, step = line number, going on where the run's last
-    process on this host ended. Of several processes at a time the first has the plain names,
-    the others `stdout_<pid>`."""
+    process on this host ended. `suffix` is what tells several processes' series apart."""
 
-    def __init__(self, run: Run, memory: RunMemory, namespace: str, *, plain_name: bool) -> None:
-        import os
-
+    def __init__(self, run: Run, memory: RunMemory, namespace: str, suffix: str) -> None:
         self._run = run
         self._memory = memory
-        suffix = "" if plain_name else f"_{os.getpid()}"
         self._paths = {stream: f"{namespace}/{stream}{suffix}" for stream in STREAMS}
         first = {name: memory.console_lines(path, PORTION) for name, path in self._paths.items()}
         self._next = dict(first)

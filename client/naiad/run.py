@@ -30,10 +30,11 @@ from naiad._arguments import (
     writable_host_folder,
 )
 from naiad._callbacks import Callbacks, ErrorCallback
+from naiad._children import Origin, attached, mute, pickled
 from naiad._configs import plan_configs
-from naiad._console_series import ConsoleSeries
+from naiad._ranks import ranks_of
+from naiad._recording import Recording
 from naiad._session import Session, now_ms, say
-from naiad._source import source_attributes, source_files
 from naiad._validation import (
     check_files,
     check_histograms,
@@ -45,7 +46,6 @@ from naiad._validation import (
 from naiad.address import check_url
 from naiad.exceptions import (
     NaiadClosedError,
-    NaiadError,
     NaiadSpoolError,
     NaiadTypeError,
     NaiadValueError,
@@ -57,7 +57,7 @@ from naiad.settings import (
     raise_on_failure,
     server_url,
 )
-from naiad.spool.folder import HostLock, RunMemory, new_writer_id
+from naiad.spool.folder import RunMemory, new_writer_id
 from naiad.spool.layout import Header
 from naiad.types import File, Histogram, SourceTrackingConfig
 from naiad_proto.limits import (
@@ -89,6 +89,13 @@ class Run:
     Threads may share a run. A forked child that logs becomes a writer of its own.
     """
 
+    callbacks: Callbacks
+    _mode: str
+    _session: Session | None
+    _recording: Recording | None
+    # In another process than the one that began the run: from what to make a session.
+    _forked_from: Origin | None
+
     def __init__(
         self,
         *,
@@ -108,6 +115,10 @@ class Run:
         runtime_namespace: str | None = None,
         source_tracking_config: SourceTrackingConfig | None = _SOURCE,
         inherit_configs: bool = True,
+        rank: int | None = None,
+        local_rank: int | None = None,
+        world_size: int | None = None,
+        rank_zero_only: bool = False,
         async_lag_threshold: float | None = None,
         on_async_lag_callback: Callable[[], None] | None = None,
         on_queue_full_callback: ErrorCallback | None = None,
@@ -131,13 +142,15 @@ class Run:
         hardware_interval: seconds between hardware samples; None for none.
         runtime_namespace: where those two go; default runtime/<host>.
         source_tracking_config: what to keep of the source code; None for nothing.
+        rank, local_rank, world_size: of this process among those that train together; default
+            as torchrun, Open MPI, Slurm or Ray say.
+        rank_zero_only: on other ranks the logging methods do nothing; what a run records by
+            itself (console, hardware, how the process ends) is recorded on every one.
         async_lag_threshold: seconds; `on_async_lag_callback` is called when the oldest
             record not yet taken by the server is older than that.
 
         Raises NaiadValueError or NaiadTypeError for a wrong argument, and nothing else.
         """
-        self._mode = chosen_mode(mode)
-        self._given_project = project
         self.run_id = generate_run_id() if run_id is None else run_id
         self.experiment_name = experiment_name
         self.project = self._checked_identity(project)
@@ -150,22 +163,17 @@ class Run:
         except ValueError as error:
             raise NaiadValueError(str(error)) from None
 
-        self.callbacks = Callbacks(
+        ranks = ranks_of(rank, local_rank, world_size)
+        callbacks = Callbacks(
             on_error=on_error_callback,
             on_warning=on_warning_callback,
             on_network_error=on_network_error_callback,
             on_queue_full=on_queue_full_callback,
             on_async_lag=on_async_lag_callback,
         )
-        self._guard = threading.RLock()
-        self._closed = False
-        self._session: Session | None = None
-        # In a forked child: the parent's session, from which to make one.
-        self._forked_from: Session | None = None
-        self._ended = False
-        self._console: ConsoleSeries | None = None
-        self._primary: HostLock | None = None
-        self._source_thread: threading.Thread | None = None
+        self._bare(chosen_mode(mode), self.run_id, self.project, callbacks)
+        if rank_zero_only and not ranks.leads:
+            mute(self)
         if self._mode == "disabled":
             return
 
@@ -203,18 +211,29 @@ class Run:
         if note:
             self.callbacks.warning(NaiadSpoolError(note))
         self._begin(born, fork_run_id, fork_micro, inherit_configs)
-        self._primary = memory.console_lock()
-        is_primary = self._primary.take()
-        if enable_console_log_capture:
-            self._console = ConsoleSeries(self, memory, self._namespace, plain_name=is_primary)
-            self._console.start()
-        if source_tracking_config is not None and is_primary:
-            self._source_thread = threading.Thread(
-                target=self._record_source, args=(source_tracking_config,),
-                name="naiad source", daemon=True,
-            )  # fmt: skip
-            self._source_thread.start()
+        self._recording = Recording(
+            self, memory, self._namespace, ranks,
+            console="python" if enable_console_log_capture else None,
+            source=source_tracking_config,
+        )  # fmt: skip
         _ending.watch(self)
+
+    def _bare(self, mode: str, run_id: str, project: str, callbacks: Callbacks) -> None:
+        """A run without a spool."""
+        self._mode = mode
+        self.run_id, self.project = run_id, project
+        self.callbacks = callbacks
+        self._guard = threading.RLock()
+        self._closed = False
+        self._session = None
+        self._forked_from = None
+        self._ended = False
+        self._muted = False
+        self._recording = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Into a spawned child, where it is a writer of its own as soon as it logs.
+        return attached, (type(self), pickled(self))
 
     # --- logging -------------------------------------------------------------------------
 
@@ -374,10 +393,7 @@ class Run:
         if session is None:
             return
         good, problems = check_files(files)
-        for path, file in good.items():
-            item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
-            problems += self._spool_file(session, path, file, item)
-        self._refuse(problems)
+        self._refuse(problems + self._spool_files(session, good))
 
     def log_files(
         self,
@@ -399,6 +415,13 @@ class Run:
             item = pb.Item(timestamp=placed[1], file_point=point)
             problems += self._spool_file(session, path, file, item)
         self._refuse(problems)
+
+    def _spool_files(self, session: Session, files: Mapping[str, File]) -> list[str]:
+        problems = []
+        for path, file in files.items():
+            item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
+            problems += self._spool_file(session, path, file, item)
+        return problems
 
     def _spool_file(self, session: Session, path: str, file: File, item: pb.Item) -> list[str]:
         name, mime_type = file.name_for(path), file.mime_type_for(path)
@@ -440,9 +463,8 @@ class Run:
             if verbose:
                 say("the run is offline: nothing is sent until `naiad sync`")
             return False
-        if self._console:
-            self._console.flush()
-        self._join_source()
+        if self._recording:
+            self._recording.flush()
         return session.wait(what, timeout, verbose=verbose)
 
     def close(self, timeout: float | None = None) -> None:
@@ -532,26 +554,6 @@ class Run:
         if self.experiment_name is not None:
             self._session.item(config_item("sys/name", self.experiment_name))
 
-    def _record_source(self, config: SourceTrackingConfig) -> None:
-        """In a thread: git may take its time on a large repository."""
-        try:
-            session = self._session
-            if session is None:
-                return
-            for path, value in source_attributes(config).items():
-                session.item(config_item(path, value))
-            files: Mapping[str, str | Path | bytes | File] = source_files(config)
-            for path, file in check_files(files)[0].items():
-                item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
-                self._spool_file(session, path, file, item)
-        except Exception as error:
-            self.callbacks.warning(NaiadError(f"the source could not be looked at: {error}"))
-
-    def _join_source(self) -> None:
-        thread = self._source_thread
-        if thread and thread is not threading.current_thread():
-            thread.join(10.0)
-
     # --- the end -------------------------------------------------------------------------
 
     def _end(self, error: BaseException | None) -> None:
@@ -566,9 +568,8 @@ class Run:
             if session is None or self._ended:
                 return
             self._ended = True
-        if self._console:
-            self._console.stop()
-        self._join_source()
+        if self._recording:
+            self._recording.stop()
         if error is not None:
             text = "".join(traceback.format_exception(error))
             # Its end says most.
@@ -583,8 +584,8 @@ class Run:
             if session is None or self._ended:
                 return
             self._ended = True
-        if self._console:
-            self._console.flush()
+        if self._recording:
+            self._recording.flush_console()
         session.end(pb.WRITER_STATE_STOPPED, signal_name)
 
     def _wait_at_end(self, seconds: float) -> None:
@@ -615,8 +616,8 @@ class Run:
             return
         self._wait_at_end(timeout)
         session.close()
-        if self._primary:
-            self._primary.release()
+        if self._recording:
+            self._recording.release()
         if session.offline and not os.environ.get("NAIAD_QUIET"):
             say(f"run {self.run_id} is kept in {session.spool.folder}; send it with `naiad sync`")
 
@@ -625,10 +626,9 @@ class Run:
     def _after_fork_in_child(self) -> None:
         self._guard = threading.RLock()
         self.callbacks._guard = threading.RLock()
-        self._source_thread = None
-        if self._console:
-            self._console.leave()
-            self._console = None
+        if self._recording:
+            self._recording.leave()
+            self._recording = None
         if self._session:
             self._session.after_fork_in_child()
             self._forked_from, self._session = self._session, None
@@ -643,8 +643,10 @@ class Run:
             try:
                 self._session = self._forked_from.reopened(os.getpid())
             except OSError as error:
-                self.callbacks.queue_full(NaiadSpoolError(f"no spool for a forked child: {error}"))
+                self.callbacks.queue_full(NaiadSpoolError(f"no spool for a child: {error}"))
             self._forked_from = None
+            if self._session:
+                _ending.watch(self)
             return self._session
 
     # --- what can't be taken -------------------------------------------------------------
