@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from naiad import _ending
 from naiad._arguments import config_item
+from naiad._console import STREAMS
+from naiad._console_fd import ConsoleUnavailable, FdConsole
 from naiad._console_series import ConsoleSeries
 from naiad._ranks import Ranks
 from naiad._source import source_attributes, source_files
@@ -44,16 +48,18 @@ class Recording:
     ) -> None:
         self._run = run
         self._source_thread: threading.Thread | None = None
-        self._console: ConsoleSeries | None = None
+        self._console: ConsoleSeries | FdConsole | None = None
         for name, value in ranks.facts().items():
             self._set(f"{namespace}/process/{os.getpid()}/{name}", value)
+        if console:
+            self._take_over()
         # Held by one process of this host at a time.
         self._primary = memory.console_lock()
         is_primary = self._primary.take()
         if console:
             suffix = _console_suffix(ranks, namespace, is_primary=is_primary)
-            self._console = ConsoleSeries(run, memory, namespace, suffix)
-            self._console.start()
+            paths = {name: f"{namespace}/{name}{suffix}" for name in STREAMS}
+            self._console = self._start_console(console, memory, paths)
         if source and (ranks.rank == 0 or is_primary):
             if not ranks.leads:
                 source = _of_this_host(source, namespace)
@@ -61,6 +67,36 @@ class Recording:
                 target=self._record_source, args=(source,), name="naiad source", daemon=True
             )
             self._source_thread.start()
+
+    def _start_console(
+        self, mode: ConsoleMode, memory: RunMemory, paths: Mapping[str, str]
+    ) -> ConsoleSeries | FdConsole:
+        if mode == "fd":
+            try:
+                below = FdConsole(self._run, paths)
+                below.start()
+                return below
+            except ConsoleUnavailable as error:
+                self._run.callbacks.warning(
+                    NaiadError(f"{error}; only what Python prints is recorded")
+                )
+        within = ConsoleSeries(self._run, memory, paths)
+        within.start()
+        return within
+
+    def _take_over(self) -> None:
+        """From a run of the same name that this process began before and has not closed, as a
+        notebook does when a cell runs again: else each line would be recorded twice."""
+        for run in list(_ending._open):
+            before = run._recording
+            if (
+                before is not None
+                and (run.project, run.run_id) == (self._run.project, self._run.run_id)
+                and before._console is not None
+            ):
+                before._console.stop()
+                before._console = None
+                before.release()
 
     def flush(self) -> None:
         """Hands over what is there, lines that are not ended yet among it."""
@@ -77,6 +113,10 @@ class Recording:
         if self._console:
             self._console.stop()
         self._join_source()
+
+    def wait(self, what: str, seconds: float | None) -> bool:
+        """Until a console that has a spool of its own is "acknowledged" or "stored"."""
+        return self._console is None or self._console.wait(what, seconds)
 
     def release(self) -> None:
         """After the run's end: another process may have the console's plain name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -111,6 +112,7 @@ class Run:
         url: str | None = None,
         tls_ca: str | os.PathLike[str] | None = None,
         enable_console_log_capture: bool = True,
+        console: Literal["python", "fd"] = "python",
         hardware_interval: float | None = 10.0,
         runtime_namespace: str | None = None,
         source_tracking_config: SourceTrackingConfig | None = _SOURCE,
@@ -139,6 +141,8 @@ class Run:
         url: of the server; default NAIAD_URL, then grpc://127.0.0.1:7420.
         tls_ca: file with the CA certificates for grpcs:// URLs; default NAIAD_TLS_CA.
         enable_console_log_capture: keep what the process prints as string series.
+        console: "python" keeps what sys.stdout and sys.stderr print; "fd" also what subprocesses
+            and C code write, and the last words before a SIGKILL.
         hardware_interval: seconds between hardware samples; None for none.
         runtime_namespace: where those two go; default runtime/<host>.
         source_tracking_config: what to keep of the source code; None for nothing.
@@ -163,6 +167,8 @@ class Run:
         except ValueError as error:
             raise NaiadValueError(str(error)) from None
 
+        if console not in ("python", "fd"):
+            raise NaiadValueError(f"console {console!r} is none of 'python', 'fd'")
         ranks = ranks_of(rank, local_rank, world_size)
         callbacks = Callbacks(
             on_error=on_error_callback,
@@ -213,7 +219,7 @@ class Run:
         self._begin(born, fork_run_id, fork_micro, inherit_configs)
         self._recording = Recording(
             self, memory, self._namespace, ranks,
-            console="python" if enable_console_log_capture else None,
+            console=console if enable_console_log_capture else None,
             source=source_tracking_config,
         )  # fmt: skip
         _ending.watch(self)
@@ -465,7 +471,16 @@ class Run:
             return False
         if self._recording:
             self._recording.flush()
-        return session.wait(what, timeout, verbose=verbose)
+        return self._reached(session, what, timeout, verbose=verbose)
+
+    def _reached(
+        self, session: Session, what: str, timeout: float | None, *, verbose: bool
+    ) -> bool:
+        begin = time.monotonic()
+        if not session.wait(what, timeout, verbose=verbose):
+            return False
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begin))
+        return self._recording is None or self._recording.wait(what, left)
 
     def close(self, timeout: float | None = None) -> None:
         """Ends the run as finished. Waits until the server has taken everything, for at most
@@ -593,7 +608,7 @@ class Run:
         if session is None or session.offline:
             return
         try:
-            done = seconds > 0 and session.wait("acknowledged", seconds, verbose=True)
+            done = seconds > 0 and self._reached(session, "acknowledged", seconds, verbose=True)
         except KeyboardInterrupt:
             done = False
         if not done and session.spool.folder.exists():
