@@ -16,8 +16,9 @@ from naiad._arguments import config_item
 from naiad._console import STREAMS
 from naiad._console_fd import ConsoleUnavailable, FdConsole
 from naiad._console_series import ConsoleSeries
+from naiad._git import GIT_SECONDS
 from naiad._ranks import Ranks
-from naiad._source import source_attributes, source_files
+from naiad._source import Source
 from naiad._validation import check_files
 from naiad.exceptions import NaiadError
 from naiad.settings import default_namespace
@@ -27,8 +28,8 @@ from naiad.types import SourceTrackingConfig
 if TYPE_CHECKING:
     from naiad.run import Run
 
-# How long the end of a run waits for git and the like, in seconds.
-SOURCE_SECONDS = 10.0
+# How long the end of a run waits for what is looked at: git's time and a little more, in seconds.
+SOURCE_SECONDS = GIT_SECONDS + 3.0
 
 ConsoleMode = Literal["python", "fd"]
 
@@ -141,9 +142,10 @@ class Recording:
             session = self._run._session
             if session is None:
                 return
-            for path, value in source_attributes(config).items():
+            source = Source(config)
+            for path, value in source.attributes().items():
                 session.item(config_item(path, value))
-            self._run._spool_files(session, check_files(source_files(config))[0])
+            self._run._spool_files(session, check_files(source.files())[0])
         except Exception as error:
             self._run.callbacks.warning(NaiadError(f"the source could not be looked at: {error}"))
 
