@@ -109,11 +109,12 @@ class Recording:
         if self._console:
             self._console.flush()
 
-    def stop(self) -> None:
-        """Before the end is written: all that there will be is spooled."""
+    def stop(self, *, patient: bool = True) -> None:
+        """Before the end is written: all that there will be is spooled. Not `patient`: of the
+        source, what is known by now."""
         if self._console:
             self._console.stop()
-        self._join_source()
+        self._join_source(SOURCE_SECONDS if patient else 1.0)
 
     def wait(self, what: str, seconds: float | None) -> bool:
         """Until a console that has a spool of its own is "acknowledged" or "stored"."""
@@ -149,10 +150,10 @@ class Recording:
         except Exception as error:
             self._run.callbacks.warning(NaiadError(f"the source could not be looked at: {error}"))
 
-    def _join_source(self) -> None:
+    def _join_source(self, seconds: float = SOURCE_SECONDS) -> None:
         thread = self._source_thread
         if thread and thread is not threading.current_thread():
-            thread.join(SOURCE_SECONDS)
+            thread.join(seconds)
 
 
 def _console_suffix(ranks: Ranks, namespace: str, *, is_primary: bool) -> str:

@@ -584,7 +584,7 @@ class Run:
                 return
             self._ended = True
         if self._recording:
-            self._recording.stop()
+            self._recording.stop(patient=state != pb.WRITER_STATE_STOPPED)
         if error is not None:
             text = "".join(traceback.format_exception(error))
             # Its end says most.

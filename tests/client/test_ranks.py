@@ -195,6 +195,53 @@ def test_four_ranks_log_to_one_run(server: Server, tmp_path: Path, only: bool) -
     assert values["source_code/python/version"].string_value
 
 
+HOST = """
+import os, socket
+name = f"node{os.environ['RANK']}"
+socket.gethostname = lambda: name
+"""
+
+
+def test_two_hosts_record_each_its_own(server: Server, tmp_path: Path) -> None:
+    """As two machines with one file system: each has its own folder of spools and its shipper."""
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOST + RANK.replace("ONLY", "True")],
+            env=clean_environment(
+                NAIAD_URL=server.url, NAIAD_LOG_DIRECTORY=str(tmp_path / "root"),
+                RANK=str(rank), LOCAL_RANK="0", WORLD_SIZE="2", NAIAD_QUIET="1",
+            ),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    wait_until(
+        lambda: {f"runtime/node{n}/memory/percent" for n in range(2)} <= points(server).keys(),
+        60, "both hosts are sampled",
+    )  # fmt: skip
+    outputs = [host.communicate("\n", timeout=60) for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], outputs
+    wait_until(
+        lambda: all(spools(tmp_path / "root" / f"node{rank}") == [] for rank in range(2)),
+        30, "all is sent",
+    )  # fmt: skip
+    said = {
+        series.path: list(series.values)
+        for batch in server.batches()
+        for series in batch.string_series
+    }
+    assert said == {f"runtime/node{rank}/stdout": [f"rank {rank} says hello"] for rank in range(2)}
+    values = {change.path: change.value for _, change in items(server, "set_attribute")}
+    # Rank 0 tells of the code; the other host of itself.
+    assert values["source_code/host/name"].string_value == "node0"
+    other = "runtime/node1/source_code"
+    assert values[f"{other}/host/name"].string_value == "node1"
+    assert f"{other}/command" not in values
+    assert {path for path in points(server) if path.startswith("m")} == {
+        f"m0/{thread}" for thread in range(4)
+    }
+
+
 # --- children ----------------------------------------------------------------------------------
 
 CHILDREN = """
