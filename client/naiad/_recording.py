@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 from naiad import _ending
 from naiad._arguments import config_item
 from naiad._console import STREAMS
-from naiad._console_fd import ConsoleUnavailable, FdConsole
 from naiad._console_series import ConsoleSeries
 from naiad._git import GIT_SECONDS
 from naiad._ranks import Ranks
@@ -26,6 +25,7 @@ from naiad.spool.folder import RunMemory
 from naiad.types import SourceTrackingConfig
 
 if TYPE_CHECKING:
+    from naiad._console_fd import FdConsole
     from naiad.run import Run
 
 # How long the end of a run waits for what is looked at: git's time and a little more, in seconds.
@@ -73,6 +73,9 @@ class Recording:
         self, mode: ConsoleMode, memory: RunMemory, paths: Mapping[str, str]
     ) -> ConsoleSeries | FdConsole:
         if mode == "fd":
+            # Only here: few runs need it.
+            from naiad._console_fd import ConsoleUnavailable, FdConsole
+
             try:
                 below = FdConsole(self._run, paths)
                 below.start()
