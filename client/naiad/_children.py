@@ -62,19 +62,12 @@ def pickled(run: Run) -> dict[str, Any]:
         "experiment_name": run.experiment_name, "namespace": run._namespace,
         "muted": run._muted, "closed": run._closed or run._ended,
     }  # fmt: skip
-    session = run._session
-    if session is not None:
-        known["origin"] = (str(session.host), str(session.spool.folder), session.header.as_dict())
-    elif isinstance(run._forked_from, Attachment):
-        # Passed on by a process that has not logged itself.
-        origin = run._forked_from
+    # Of a child that has not logged yet: its parent's.
+    origin = run._session or run._forked_from
+    if isinstance(origin, Session):
+        origin = Attachment(origin.host, origin.spool.folder, origin.header, run.callbacks)
+    if isinstance(origin, Attachment):
         known["origin"] = (str(origin.host), str(origin.spool), origin.header.as_dict())
-    elif isinstance(run._forked_from, Session):
-        origin_session = run._forked_from
-        known["origin"] = (
-            str(origin_session.host), str(origin_session.spool.folder),
-            origin_session.header.as_dict(),
-        )  # fmt: skip
     return known
 
 

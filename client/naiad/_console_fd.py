@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DESCRIPTORS = {"stdout": 1, "stderr": 2}
 # How long to wait for the reader to say that it has passed on everything, in seconds.
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
 
 
@@ -49,10 +49,17 @@ class _Redirected:
     write_end: int
 
     def restore(self) -> None:
-        """Unless somebody else has redirected it since."""
-        if os.path.sameopenfile(self.descriptor, self.write_end):
-            os.dup2(self.original, self.descriptor)
+        """Unless somebody else has redirected or closed it since."""
+        with contextlib.suppress(OSError):
+            if os.path.sameopenfile(self.descriptor, self.write_end):
+                os.dup2(self.original, self.descriptor)
         os.close(self.write_end)
+
+    def pass_on_the_rest(self) -> None:
+        """Until nobody can write to it any more."""
+        _pass_on(self.read_end, self.original)
+        os.close(self.read_end)
+        os.close(self.original)
 
 
 class FdConsole:
@@ -191,9 +198,8 @@ class FdConsole:
         # Also what it had not read: subprocesses may still write to the old pipes.
         for stream in self._streams:
             threading.Thread(
-                target=_pass_on, args=(stream.read_end, stream.original), daemon=True,
-                name="naiad console",
-            ).start()  # fmt: skip
+                target=stream.pass_on_the_rest, daemon=True, name="naiad console"
+            ).start()
 
     def _ask(self, order: bytes) -> None:
         """Gives the order and waits for the answer, but not for a reader that has died."""

@@ -18,8 +18,8 @@ from naiad_proto.v1 import records_pb2 as pb
 
 
 class SpooledConsole:
-    """A writer of the run whose records are console lines. It ends when the training does, even
-    if some child of that goes on to write: the run must not seem to run because of it."""
+    """A writer of the run whose records are console lines. It takes none after the training's end,
+    even if some child of that goes on to write."""
 
     def __init__(self, what: dict[str, Any]) -> None:
         """Raises OSError."""
@@ -31,7 +31,9 @@ class SpooledConsole:
         )  # fmt: skip
         self._writer = SpoolWriter(host, header, read_token(Path(what["spool"])))
         self._header = header
+        # At once both: the run is running because of its processes alone.
         self._status(pb.WRITER_STATE_RUNNING)
+        self._status(pb.WRITER_STATE_FINISHED)
         self._finished = False
         paths = {stream["name"]: stream["path"] for stream in what["streams"]}
         self._lines = NumberedLines(memory, paths, self._writer.string)
@@ -66,8 +68,9 @@ class SpooledConsole:
         if not self._finished:
             self._finished = True
             self._lines.settle()
-            reason = f"{left_out:,} bytes of the console were not kept" if left_out else ""
-            self._status(pb.WRITER_STATE_FINISHED, reason)
+            if left_out:
+                reason = f"{left_out:,} bytes of the console were not kept"
+                self._status(pb.WRITER_STATE_FINISHED, reason)
             self._writer.close()
 
     def _status(self, state: pb.WriterState.ValueType, reason: str = "") -> None:

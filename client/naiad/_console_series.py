@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,10 @@ class NumberedLines:
             self._write(path, text, line * MICRO, at)
 
     def settle(self) -> None:
-        """Gives back the numbers that were taken ahead."""
-        for stream, path in self._paths.items():
-            self._memory.settle_console_lines(path, self._next[stream])
+        """Gives back the numbers that were taken ahead, if there is room to say so."""
+        with contextlib.suppress(OSError):
+            for stream, path in self._paths.items():
+                self._memory.settle_console_lines(path, self._next[stream])
 
 
 class ConsoleSeries:

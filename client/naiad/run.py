@@ -47,6 +47,7 @@ from naiad._validation import (
 from naiad.address import check_url
 from naiad.exceptions import (
     NaiadClosedError,
+    NaiadError,
     NaiadSpoolError,
     NaiadTypeError,
     NaiadValueError,
@@ -217,11 +218,16 @@ class Run:
         if note:
             self.callbacks.warning(NaiadSpoolError(note))
         self._begin(born, fork_run_id, fork_micro, inherit_configs)
-        self._recording = Recording(
-            self, memory, self._namespace, ranks,
-            console=console if enable_console_log_capture else None,
-            source=source_tracking_config,
-        )  # fmt: skip
+        try:
+            self._recording = Recording(
+                self, memory, self._namespace, ranks,
+                console=console if enable_console_log_capture else None,
+                source=source_tracking_config,
+            )  # fmt: skip
+        except OSError as error:
+            self.callbacks.warning(
+                NaiadError(f"neither console nor source of the run are recorded: {error}")
+            )
         _ending.watch(self)
 
     def _bare(self, mode: str, run_id: str, project: str, callbacks: Callbacks) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from support_naiad import wait_until
+from support_naiad import clean_environment, wait_until
 from support_server import Server, serving
 
 from naiad.shipper.shipper import Shipper
@@ -101,3 +104,59 @@ def test_heartbeats_go_on_while_a_file_is_uploaded(
         stop.set()
         thread.join()
         writer.close()
+
+
+CONTAINER = """
+import os, sys, multiprocessing, time
+import naiad
+
+def work(run):
+    run.log_metrics({"child": 1.0}, step=0)
+    print("child", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    run = naiad.Run(project="team/p", run_id="r", hardware_interval=1, console="fd",
+                    source_tracking_config=None)
+    child = multiprocessing.get_context("fork").Process(target=work, args=(run,), daemon=True)
+    child.start()
+    sys.stdin.readline()
+    run.close()
+    print("closed", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_dies_with_a_container_does_not_outlive_the_run(
+    server: Server, tmp_path: Path
+) -> None:
+    """The training has ended; sampler, console and children are swept away with the rest."""
+    script = tmp_path / "script.py"
+    script.write_text(CONTAINER)
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=clean_environment(
+            NAIAD_URL=server.url, NAIAD_LOG_DIRECTORY=str(tmp_path / "root"), NAIAD_QUIET="1"
+        ),
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    assert process.stdout.readline() == "child\n"
+
+    def writers() -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for batch in server.batches():
+            for item in batch.items:
+                if item.HasField("writer_status"):
+                    found.setdefault(batch.writer_id, []).append(item.writer_status.state)
+        return found
+
+    wait_until(lambda: len(writers()) == 4, 30, "process, child, sampler and console are known")
+    tree = psutil.Process(process.pid).children(recursive=True)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "closed\n"
+    for one in (psutil.Process(process.pid), *tree):
+        one.kill()
+    process.communicate()
+    assert {states[-1] for states in writers().values()} == {pb.WRITER_STATE_FINISHED}

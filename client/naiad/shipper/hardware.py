@@ -62,7 +62,7 @@ class HardwareShip:
                 key = (header.project, header.run_id, header.url)
                 by_run.setdefault(key, []).append((folder, header))
         for key in self._runs.keys() - by_run.keys():
-            self._end(self._runs.pop(key))
+            self._runs.pop(key).writer.close()
         for key, spools in by_run.items():
             sampled = self._runs.get(key)
             if sampled is None:
@@ -81,7 +81,7 @@ class HardwareShip:
     def close(self) -> None:
         for sampled in self._runs.values():
             with contextlib.suppress(OSError):
-                self._end(sampled)
+                sampled.writer.close()
         self._runs.clear()
 
     def _begin(self, folder: Path, header: Header) -> _Sampled:
@@ -96,8 +96,11 @@ class HardwareShip:
 
         sampler = HardwareSampler()
         writer = SpoolWriter(self._host, own, read_token(folder))
-        status = pb.WriterStatus(state=pb.WRITER_STATE_RUNNING, started_at=_now(), host=own.host)
-        writer.item(pb.Item(timestamp=_now(), writer_status=status))
+        # At once both: the run is running because of its processes alone, and in a container
+        # nobody may be left to tell a sampler's end.
+        for state in (pb.WRITER_STATE_RUNNING, pb.WRITER_STATE_FINISHED):
+            status = pb.WriterStatus(state=state, started_at=_now(), host=own.host)
+            writer.item(pb.Item(timestamp=_now(), writer_status=status))
         for name, value in sampler.static().items():
             one = pb.Value(string_value=str(value))
             if isinstance(value, int):
@@ -116,13 +119,6 @@ class HardwareShip:
             # Whole seconds: that is what the steps of hardware are.
             step = at // 1000 * MICRO
             sampled.writer.metrics({f"{prefix}/{k}": v for k, v in values.items()}, step, at)
-
-    def _end(self, sampled: _Sampled) -> None:
-        status = pb.WriterStatus(state=pb.WRITER_STATE_FINISHED, host=sampled.writer.header.host)
-        try:
-            sampled.writer.item(pb.Item(timestamp=_now(), writer_status=status))
-        finally:
-            sampled.writer.close()
 
 
 def _now() -> int:
