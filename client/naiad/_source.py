@@ -10,7 +10,6 @@ import shlex
 import socket
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 from naiad._configs import ConfigValue
@@ -136,14 +135,45 @@ def _diff(git: Git, base: str) -> bytes:
 # --- surroundings ------------------------------------------------------------------------------
 
 
+# Where a package's own folder has its metadata, by the folder's ending.
+_METADATA = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
+
+
 def _packages() -> str:
-    """As pip freeze has them, a line each."""
-    lines = set()
-    for package in metadata.distributions():
-        with contextlib.suppress(Exception):
-            lines.add(f"{package.metadata['Name']}=={package.version}")
-    text = "\n".join(sorted(lines, key=str.lower))
+    """As pip freeze has them, a line each.
+
+    From the first lines of the installed packages' metadata: importlib.metadata parses all of
+    each file by means of `email`, which would stay in the training's memory: 3 MB.
+    """
+    lines: dict[str, str] = {}
+    for folder in sys.path:
+        with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+            for entry in entries:
+                # What comes first on the path is what is imported.
+                if found := _package(entry):
+                    name, version = found
+                    lines.setdefault(re.sub(r"[-_.]+", "-", name).lower(), f"{name}=={version}")
+    text = "\n".join(lines[key] for key in sorted(lines))
     return text.encode()[:MAX_STRING_BYTES].decode("utf-8", "ignore")
+
+
+def _package(entry: os.DirEntry[str]) -> tuple[str, str] | None:
+    """Name and version of the package whose metadata the entry is."""
+    file = _METADATA.get(os.path.splitext(entry.name)[1])
+    if file is None:
+        return None
+    found: dict[str, str] = {}
+    with (
+        contextlib.suppress(OSError),
+        open(os.path.join(entry.path, file), encoding="utf-8", errors="replace") as lines,
+    ):
+        for line in lines:
+            key, colon, value = line.partition(":")
+            if not colon or len(found) == 2:
+                break
+            if key in {"Name", "Version"}:
+                found[key] = value.strip()
+    return (found["Name"], found["Version"]) if len(found) == 2 else None
 
 
 def _host() -> dict[str, ConfigValue]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import types
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -361,3 +363,12 @@ def test_no_secret_survives(others: list[str], name: str, value: str, joined: bo
 )
 def test_remotes_lose_their_passwords(url: str, kept: str) -> None:
     assert without_password(url) == kept
+
+
+def test_packages_are_those_that_are_installed() -> None:
+    installed: dict[str, str] = {}
+    for one in metadata.distributions():
+        name = one.metadata["Name"]
+        # A name that is there twice is imported from where it stands first.
+        installed.setdefault(re.sub("[-_.]+", "-", name).lower(), f"{name}=={one.version}")
+    assert facts()["python/packages"].split("\n") == [installed[key] for key in sorted(installed)]
