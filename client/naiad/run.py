@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import quote
 
-from naiad import _ending
+from naiad import _ending, _platform
 from naiad._callbacks import Callbacks, ErrorCallback
 from naiad._configs import ConfigValue, plan_configs
 from naiad._console_series import ConsoleSeries
@@ -48,6 +48,7 @@ from naiad.settings import (
     host_name,
     raise_on_failure,
     server_url,
+    spool_bounds,
     spool_root,
 )
 from naiad.spool.folder import HostLock, RunMemory, host_folder, new_writer_id
@@ -101,6 +102,8 @@ class Run:
         runtime_namespace: str | None = None,
         source_tracking_config: SourceTrackingConfig | None = _SOURCE,
         inherit_configs: bool = True,
+        spool_max_bytes: int | str | None = None,
+        block_when_full: float | None = None,
         async_lag_threshold: float | None = None,
         on_async_lag_callback: Callable[[], None] | None = None,
         on_queue_full_callback: ErrorCallback | None = None,
@@ -124,6 +127,10 @@ class Run:
         hardware_interval: seconds between hardware samples; None for none.
         runtime_namespace: where those two go; default runtime/<host>.
         source_tracking_config: what to keep of the source code; None for nothing.
+        spool_max_bytes: what all spools of this host there may take together, as bytes or
+            "10GB"; default NAIAD_SPOOL_MAX_BYTES, then all but a tenth of the disk.
+        block_when_full: seconds that logging may wait for room at that limit or on a full
+            disk; default NAIAD_BLOCK_WHEN_FULL, then 0: the newest is dropped and counted.
         async_lag_threshold: seconds; `on_async_lag_callback` is called when the oldest
             record not yet taken by the server is older than that.
 
@@ -138,6 +145,7 @@ class Run:
         born = now_ms() if creation_time is None else _timestamp("creation_time", creation_time)
         self._namespace = _namespace(runtime_namespace)
         interval = _interval(hardware_interval)
+        bounds = spool_bounds(spool_max_bytes, block_when_full)
         try:
             address = check_url(server_url(url))
         except ValueError as error:
@@ -182,7 +190,7 @@ class Run:
             header = replace(header, epoch=memory.next_epoch())
             self._session = Session(
                 host, header, token, self.callbacks,
-                lag_seconds=async_lag_threshold, announce=self._announce,
+                lag_seconds=async_lag_threshold, announce=self._announce, bounds=bounds,
             )  # fmt: skip
         except OSError as error:
             self._mode = "disabled"
@@ -521,9 +529,9 @@ class Run:
             create.fork_run_id = fork_run_id
             create.fork_step = fork_step
             create.inherit_configs = inherit_configs
-        self._session.item(pb.Item(create_run=create))
+        self._session.opening(pb.Item(create_run=create))
         if self.experiment_name is not None:
-            self._session.item(_config_item("sys/name", self.experiment_name))
+            self._session.opening(_config_item("sys/name", self.experiment_name))
 
     def _record_source(self, config: SourceTrackingConfig) -> None:
         """In a thread: git may take its time on a large repository."""
@@ -745,7 +753,7 @@ def _host_folder(directory: str | os.PathLike[str] | None) -> tuple[Path, str]:
     try:
         return _writable(host_folder(root)), ""
     except OSError as error:
-        other = Path(tempfile.gettempdir()) / f"naiad-{os.getuid()}" / "spool"
+        other = Path(tempfile.gettempdir()) / f"naiad-{_platform.user_tag()}" / "spool"
         try:
             return _writable(host_folder(other)), (
                 f"the spool folder {root} can't be written ({error}); {other} is used instead:"
