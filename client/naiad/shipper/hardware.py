@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -57,7 +58,10 @@ class HardwareShip:
             if now >= sampled.next_at:
                 sampled.pids = {header.pid for _, header in spools}
                 sampled.next_at = now + max(1.0, spools[0][1].hardware_interval)
-                self._sample(sampled)
+                # A sample that finds no room is not worth a word; the runs say it themselves.
+                with contextlib.suppress(OSError):
+                    sampled.writer.tend()
+                    self._sample(sampled)
 
     def close(self) -> None:
         for sampled in self._runs.values():
@@ -101,7 +105,8 @@ class HardwareShip:
 
     def _end(self, sampled: _Sampled) -> None:
         status = pb.WriterStatus(state=pb.WRITER_STATE_FINISHED, host=sampled.writer.header.host)
-        sampled.writer.item(pb.Item(timestamp=_now(), writer_status=status))
+        with contextlib.suppress(OSError):
+            sampled.writer.item(pb.Item(timestamp=_now(), writer_status=status))
         sampled.writer.close()
 
 
