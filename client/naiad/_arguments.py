@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from naiad import _platform
 from naiad._configs import ConfigValue
 from naiad._session import now_ms
 from naiad._validation import check_step, check_timestamp
@@ -91,7 +92,7 @@ def writable_host_folder(directory: str | os.PathLike[str] | None) -> tuple[Path
     try:
         return _writable(host_folder(root)), ""
     except OSError as error:
-        other = Path(tempfile.gettempdir()) / f"naiad-{os.getuid()}" / "spool"
+        other = Path(tempfile.gettempdir()) / f"naiad-{_platform.user_tag()}" / "spool"
         try:
             return _writable(host_folder(other)), (
                 f"the spool folder {root} can't be written ({error}); {other} is used instead:"

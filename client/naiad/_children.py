@@ -14,7 +14,7 @@ from naiad import _ending
 from naiad._arguments import writable_host_folder
 from naiad._callbacks import Callbacks
 from naiad._session import Session
-from naiad.settings import api_token, default_namespace, host_name
+from naiad.settings import api_token, default_namespace, host_name, spool_bounds
 from naiad.spool.folder import RunMemory, new_writer_id, read_token
 from naiad.spool.layout import Header
 
@@ -52,7 +52,7 @@ class Attachment:
         # Beside the spool it stands in a file that only this user can read; a pickle may end
         # up anywhere.
         token = None if header.mode == "offline" else read_token(self.spool) or api_token()
-        return Session(host, header, token, self.callbacks)
+        return Session(host, header, token, self.callbacks, bounds=spool_bounds(None, None))
 
 
 def pickled(run: Run) -> dict[str, Any]:

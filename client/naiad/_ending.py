@@ -15,6 +15,7 @@ import weakref
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from naiad import _platform
 from naiad_proto.v1 import records_pb2 as pb
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def watch(run: Run) -> None:
     if not _installed:
         _installed = True
         atexit.register(_at_exit)
-        os.register_at_fork(after_in_child=_after_fork_in_child)
+        _platform.after_fork_in_child(_after_fork_in_child)
         _chain_excepthook()
     _take_sigterm()
 
@@ -110,10 +111,7 @@ def _stop_and_die(number: int, pid: int) -> None:
 
 def signal_default(number: int) -> None:
     """Back to the system's own handling; works from any thread."""
-    import ctypes
-
-    # signal.signal is for the main thread alone, which may be deep in somebody's C code.
-    ctypes.CDLL(None).signal(ctypes.c_int(number), ctypes.c_void_p(0))
+    _platform.default_signal(number)
 
 
 def _after_fork_in_child(*_: Any) -> None:

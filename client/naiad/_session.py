@@ -23,6 +23,7 @@ from naiad.exceptions import (
 )
 from naiad.settings import DEFAULT_DASHBOARD
 from naiad.shipper.starting import shipper_runs, start_shipper
+from naiad.spool.bounds import Bounds
 from naiad.spool.folder import RunMemory, new_writer_id, read_progress
 from naiad.spool.layout import WAITING, Header
 from naiad.spool.writer import SpoolWriter
@@ -36,6 +37,9 @@ POLL_SECONDS = 0.01
 _START_SECONDS = 5.0
 # Silence until a line on stderr says what a wait is about.
 QUIET_SECONDS = 2.0
+# So long nothing must have been lost until a full spool counts as recovered: a shipper that
+# frees a segment now and then must not make a message each time.
+CALM_SECONDS = 3.0
 
 
 class Session:
@@ -54,18 +58,24 @@ class Session:
         *,
         lag_seconds: float | None = None,
         announce: Callable[[str], None] | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
-        """Makes the spool and starts a shipper. Raises OSError when there can be no spool."""
+        """Makes the spool and starts a shipper. Where none can be made, that is told as a
+        loss, and tried again each second."""
         self.host = host
-        self.header = header
         self._token = token
         self.callbacks = callbacks
         self._lag_seconds = lag_seconds
         self._announce = announce
-        self.spool = SpoolWriter(host, header, token)
+        self.spool = SpoolWriter(host, header, token, bounds=bounds, patient=True)
+        # Records that could not be spooled, and those that went with a removed folder.
         self.lost = 0
+        self.removed = 0
         self._lost_error: OSError | None = None
+        self._lost_at = 0.0
         self._lost_told = 0
+        self._full = False
+        self._acknowledged = 0
         self._heard = 0
         self._waypoints: deque[tuple[float, int]] = deque()
         self._lagging = False
@@ -76,6 +86,10 @@ class Session:
         self._hearing = threading.RLock()
         self._watching: threading.Thread | None = None
         self._begin()
+
+    @property
+    def header(self) -> Header:
+        return self.spool.header
 
     @property
     def offline(self) -> bool:
@@ -91,7 +105,7 @@ class Session:
             status = pb.WriterStatus(
                 state=state, started_at=now_ms(), host=self.header.host, pid=self.header.pid
             )
-            self.item(pb.Item(writer_status=status))
+            self.opening(pb.Item(writer_status=status))
         self._ensure_shipper()
         self._watching = threading.Thread(target=self._watch, name="naiad watch", daemon=True)
         self._watching.start()
@@ -104,10 +118,20 @@ class Session:
         except OSError as error:
             self.lose(error)
 
+    def opening(self, item: pb.Item) -> None:
+        """Spools an item that says what this run and writer are; a spool that has to be made
+        anew says it again."""
+        item.timestamp = item.timestamp or now_ms()
+        try:
+            self.spool.opening(item)
+        except OSError as error:
+            self.lose(error)
+
     def lose(self, error: OSError) -> None:
         """A record could not be spooled. The thread tells it, once and not per call."""
         self.lost += 1
         self._lost_error = error
+        self._lost_at = time.monotonic()
 
     # --- what became of it -----------------------------------------------------------------
 
@@ -128,16 +152,21 @@ class Session:
     def wait(self, what: str, timeout: float | None, *, verbose: bool) -> bool:
         """Until everything spooled so far is `what`, "acknowledged" or "stored"; False when
         that was not so within `timeout` seconds. Raises KeyboardInterrupt."""
-        target = self.spool.last_record
-        waiting = self.spool.folder / WAITING
+        folder, target = self.spool.folder, self.spool.last_record
         start = time.monotonic()
         said = 0.0
         next_check = start
         try:
             if what == "stored":
                 with contextlib.suppress(OSError):
-                    waiting.touch()
+                    (folder / WAITING).touch()
             while True:
+                if folder != self.spool.folder:
+                    # It was removed, and a new one made; its records are numbered from 1.
+                    folder, target = self.spool.folder, self.spool.last_record
+                    if what == "stored":
+                        with contextlib.suppress(OSError):
+                            (folder / WAITING).touch()
                 progress = self.progress()
                 done = int(progress.get(what, 0))
                 if done >= target:
@@ -149,9 +178,10 @@ class Session:
                     return False
                 if now >= next_check:
                     next_check = now + WATCH_SECONDS
+                    self._tend()
                     self._ensure_shipper()
-                    if not self.spool.folder.exists():
-                        # Somebody removed it: there is nothing to wait for.
+                    if self.spool.homeless:
+                        # There is no folder to wait for.
                         return False
                 if verbose and now - start >= QUIET_SECONDS and now - said >= 10:
                     said = now
@@ -160,7 +190,7 @@ class Session:
         finally:
             if what == "stored":
                 with contextlib.suppress(OSError):
-                    waiting.unlink()
+                    (folder / WAITING).unlink()
 
     def _say_waiting(self, what: str, left: int, progress: dict[str, Any]) -> None:
         doing = "sent" if what == "acknowledged" else "readable"
@@ -177,21 +207,53 @@ class Session:
     # --- the thread ------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        while not self._stop.wait(WATCH_SECONDS if self._dashboard or self.offline else 0.1):
+        due = 0.0
+        while not self._stop.is_set():
             try:
-                self.spool.prepare()
-                self._ensure_shipper()
-                progress = self.progress()
-                self.hear(progress)
-                self._tell_lost()
-                self._measure_lag(progress)
-                if not self._dashboard and progress.get("dashboard"):
-                    self._dashboard = str(progress["dashboard"])
-                    if self._announce:
-                        self._announce(self._dashboard)
+                self._tend()
+                now = time.monotonic()
+                if now >= due:
+                    due = now + (WATCH_SECONDS if self._dashboard or self.offline else 0.1)
+                    self._look()
             except Exception:
                 # Whatever it is: the training goes on, and so does the next look.
                 log.exception("a look at the spool failed")
+                due = time.monotonic() + WATCH_SECONDS
+            # Awake at once when a segment is used up, to make the next.
+            self.spool.turned.wait(max(0.0, due - time.monotonic()))
+            self.spool.turned.clear()
+
+    def _look(self) -> None:
+        self._ensure_shipper()
+        progress = self.progress()
+        self._acknowledged = int(progress.get("acknowledged", self._acknowledged))
+        self.hear(progress)
+        self._tell_lost()
+        self._measure_lag(progress)
+        if not self._dashboard and progress.get("dashboard"):
+            self._dashboard = str(progress["dashboard"])
+            if self._announce:
+                self._announce(self._dashboard)
+
+    def _tend(self) -> None:
+        """Looks after the spool, and says what a removed folder took with it."""
+        move = self.spool.tend()
+        if move is None:
+            return
+        acknowledged, self._acknowledged = self._acknowledged, 0
+        self._heard = 0
+        self._waypoints.clear()
+        lost = 0 if move.kept else max(0, move.records - move.rescued - acknowledged)
+        self.removed += lost
+        fate = f"{lost:,} records that were not sent yet are lost"
+        if not lost:
+            fate = "nothing is lost"
+        self.callbacks.warning(
+            NaiadSpoolError(
+                f"the spool {move.left} was removed while run {self.header.run_id!r} writes to"
+                f" it: {fate}. Logging goes on in {self.spool.folder}"
+            )
+        )
 
     def hear(self, progress: dict[str, Any]) -> None:
         """Passes on what the shipper said since the last time."""
@@ -214,18 +276,26 @@ class Session:
                     self.callbacks.error(NaiadRejected(text))
 
     def _tell_lost(self) -> None:
-        if self.lost > self._lost_told:
-            first = not self._lost_told
-            self._lost_told = self.lost
-            error = NaiadSpoolError(
-                f"the spool {self.spool.folder} can't be written ({self._lost_error}):"
-                f" {self.lost:,} records are lost so far; free some space, or set"
-                " NAIAD_LOG_DIRECTORY"
+        """Once when records begin to be lost, and once, with their number, when that ends."""
+        if self.lost == self._lost_told:
+            return
+        if not self._full:
+            self._full = True
+            self.callbacks.queue_full(
+                NaiadSpoolError(
+                    f"the spool {self.spool.folder} can't be written ({self._lost_error}):"
+                    " what is logged now is lost, until it can. Free some space, raise"
+                    " NAIAD_SPOOL_MAX_BYTES, or set NAIAD_LOG_DIRECTORY"
+                )
             )
-            if first:
-                log.error("%s", error)
-            if self.callbacks.on_queue_full:
-                self.callbacks.queue_full(error)
+        calm = time.monotonic() - self._lost_at >= CALM_SECONDS
+        if self._stop.is_set() or (calm and not self.spool.trouble):
+            self._full = False
+            lost, self._lost_told = self.lost - self._lost_told, self.lost
+            state = "" if self.spool.trouble else " is written again:"
+            log.warning(
+                "the spool %s%s %s records were lost", self.spool.folder, state, f"{lost:,}"
+            )
 
     def _measure_lag(self, progress: dict[str, Any]) -> None:
         if self._lag_seconds is None:
@@ -257,6 +327,7 @@ class Session:
         if not self.closed:
             self.closed = True
             self._stop.set()
+            self.spool.turned.set()
             self._tell_lost()
             if self._watching and self._watching is not threading.current_thread():
                 self._watching.join(WATCH_SECONDS)
@@ -274,7 +345,12 @@ class Session:
             self.header, writer_id=new_writer_id(), epoch=memory.next_epoch(), pid=pid, role="child"
         )
         return Session(
-            self.host, header, self._token, self.callbacks, lag_seconds=self._lag_seconds
+            self.host,
+            header,
+            self._token,
+            self.callbacks,
+            lag_seconds=self._lag_seconds,
+            bounds=self.spool.bounds,
         )
 
 

@@ -58,6 +58,7 @@ from naiad.settings import (
     host_name,
     raise_on_failure,
     server_url,
+    spool_bounds,
 )
 from naiad.spool.folder import RunMemory, new_writer_id
 from naiad.spool.layout import Header
@@ -122,6 +123,8 @@ class Run:
         local_rank: int | None = None,
         world_size: int | None = None,
         rank_zero_only: bool = False,
+        spool_max_bytes: int | str | None = None,
+        block_when_full: float | None = None,
         async_lag_threshold: float | None = None,
         on_async_lag_callback: Callable[[], None] | None = None,
         on_queue_full_callback: ErrorCallback | None = None,
@@ -151,6 +154,10 @@ class Run:
             as torchrun, Open MPI, Slurm or Ray say.
         rank_zero_only: on other ranks the logging methods do nothing; what a run records by
             itself (console, hardware, how the process ends) is recorded on every one.
+        spool_max_bytes: what all spools of this host there may take together, as bytes or
+            "10GB"; default NAIAD_SPOOL_MAX_BYTES, then all but a tenth of the disk.
+        block_when_full: seconds that logging may wait for room at that limit or on a full
+            disk; default NAIAD_BLOCK_WHEN_FULL, then 0: the newest is dropped and counted.
         async_lag_threshold: seconds; `on_async_lag_callback` is called when the oldest
             record not yet taken by the server is older than that.
 
@@ -163,6 +170,7 @@ class Run:
         born = now_ms() if creation_time is None else time_argument("creation_time", creation_time)
         self._namespace = chosen_namespace(runtime_namespace)
         interval = sampling_interval(hardware_interval)
+        bounds = spool_bounds(spool_max_bytes, block_when_full)
         try:
             address = check_url(server_url(url))
         except ValueError as error:
@@ -204,7 +212,7 @@ class Run:
             header = replace(header, epoch=memory.next_epoch())
             self._session = Session(
                 host, header, token, self.callbacks,
-                lag_seconds=async_lag_threshold, announce=self._announce,
+                lag_seconds=async_lag_threshold, announce=self._announce, bounds=bounds,
             )  # fmt: skip
         except OSError as error:
             self._mode = "disabled"
@@ -571,9 +579,9 @@ class Run:
             create.fork_run_id = fork_run_id
             create.fork_step = fork_step
             create.inherit_configs = inherit_configs
-        self._session.item(pb.Item(create_run=create))
+        self._session.opening(pb.Item(create_run=create))
         if self.experiment_name is not None:
-            self._session.item(config_item("sys/name", self.experiment_name))
+            self._session.opening(config_item("sys/name", self.experiment_name))
 
     # --- the end -------------------------------------------------------------------------
 

@@ -42,6 +42,13 @@ def header(**changes: Any) -> Header:
     return Header(**(fields | changes))
 
 
+@pytest.fixture(autouse=True, params=["mmap", "write"])
+def io(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for both ways to write."""
+    monkeypatch.setenv("NAIAD_SPOOL_IO", request.param)
+    return str(request.param)
+
+
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[SpoolWriter]:
     made = SpoolWriter(host_folder(tmp_path), header())
@@ -249,7 +256,7 @@ def test_a_full_disk_is_an_error_now_and_not_a_crash_later(tmp_path: Path) -> No
     refused = 0
     try:
         # Larger files than this can't be written, as on a full disk.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, before[1]))
         for step in range(500):
             try:
                 writer.metrics(row, step, 0)
@@ -262,7 +269,7 @@ def test_a_full_disk_is_an_error_now_and_not_a_crash_later(tmp_path: Path) -> No
     kept = records(read(writer.folder, lives=True))
     assert len(kept) == 500 - refused
     # With room again it goes on.
-    writer._try_again_at = 0
+    writer._health.try_again_at = 0
     writer.metrics(row, 1000, 0)
     assert records(read(writer.folder, lives=True))[-1][2] == 1000
     writer.close()

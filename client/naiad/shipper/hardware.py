@@ -75,8 +75,11 @@ class HardwareShip:
             if now >= sampled.next_at:
                 sampled.next_at = now + max(1.0, spools[0][1].hardware_interval)
                 pids = {header.pid for _, header in spools}
-                # A shipper that is a thread has the training's own number.
-                self._sample(sampled, sorted(pids), ours - pids)
+                # A sample that finds no room is not worth a word; the runs say it themselves.
+                with contextlib.suppress(OSError):
+                    sampled.writer.tend()
+                    # A shipper that is a thread has the training's own number.
+                    self._sample(sampled, sorted(pids), ours - pids)
 
     def close(self) -> None:
         for sampled in self._runs.values():

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from naiad import _platform
 from naiad.shipper.hardware import HardwareShip
 from naiad.shipper.server import Server
 from naiad.shipper.spool import SpoolShip, read_header
-from naiad.spool.folder import HostLock, read_token, spools, writer_lives
+from naiad.spool.folder import HostLock, Life, read_token, spools, writer_life, writer_lives
 from naiad.spool.layout import Header
 
 log = logging.getLogger("naiad.shipper")
@@ -58,6 +59,8 @@ class Shipper:
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="naiad upload")
         self._hardware = HardwareShip(host) if sample_hardware else None
         self._live: list[tuple[Path, Header]] = []
+        self._silent: set[Path] = set()
+        self._said: set[str] = set()
         self._next_scan = 0.0
         self._next_sync = 0.0
         self.waiting_offline = 0
@@ -67,7 +70,11 @@ class Shipper:
     ) -> bool:
         """Until idle or `stop`. Returns False if another shipper has the folder."""
         stop = stop or threading.Event()
-        lock = HostLock(self.host / LOCK)
+        try:
+            lock = HostLock(self.host / LOCK)
+        except OSError as error:
+            log.error("no shipper can work in %s: %s", self.host, error)
+            return False
         if not lock.take():
             lock.release()
             return False
@@ -78,7 +85,11 @@ class Shipper:
                 if tick:
                     tick(self)
                 now = time.monotonic()
-                if self.ships or self._live:
+                if not lock.is_there():
+                    # Somebody removed the folder. Whoever makes it anew starts a shipper that
+                    # takes a lock of its own.
+                    break
+                if self._busy(moved):
                     idle_since = None
                 elif not self._watch:
                     break
@@ -97,9 +108,12 @@ class Shipper:
         now = time.monotonic()
         if now >= self._next_scan:
             self._next_scan = now + SCAN_SECONDS
-            self._scan()
-            if self._hardware:
-                self._hardware.tick(self._live)
+            try:
+                self._scan()
+                if self._hardware:
+                    self._hardware.tick(self._live)
+            except OSError as error:
+                self._say_once(f"{self.host}: {error}")
         moved = False
         for folder, ship in list(self.ships.items()):
             try:
@@ -109,14 +123,33 @@ class Shipper:
                 log.warning("spool %s is gone", folder)
                 ship.finished = True
             except OSError as error:
-                log.error("spool %s: %s", folder, error)
+                # A disk in trouble; the next round tries again.
+                self._say_once(f"spool {folder}: {error}")
             if ship.finished:
                 ship.close()
                 del self.ships[folder]
+                if folder.exists():
+                    # Sent, and not to be removed: it must not be sent again and again.
+                    self._say_once(f"spool {folder} is sent and can't be removed")
+                    self.unreadable.add(folder)
         if now >= self._next_sync:
             self._next_sync = now + SYNC_SECONDS
             self._sync()
         return moved
+
+    def _busy(self, moved: bool) -> bool:
+        """Is there anything to wait for? Not for writers of whom nobody knows whether they
+        live, once all of theirs is sent."""
+        return (
+            moved
+            or bool(self._live)
+            or any(folder not in self._silent or ship.waits for folder, ship in self.ships.items())
+        )
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.error("%s", text)
 
     def close(self) -> None:
         if self._hardware:
@@ -130,6 +163,7 @@ class Shipper:
 
     def _scan(self) -> None:
         self._live = []
+        self._silent = set()
         self.waiting_offline = 0
         leftovers = sum(not writer_lives(folder) for folder in self.ships)
         for folder in spools(self.host):
@@ -142,8 +176,11 @@ class Shipper:
                     log.error("spool %s has no readable header; it is left as it is", folder)
                     self.unreadable.add(folder)
                 continue
-            lives = writer_lives(folder)
-            if lives:
+            life = writer_life(folder)
+            lives = life is not Life.ENDED
+            if life is Life.SILENT:
+                self._silent.add(folder)
+            elif lives:
                 self._live.append((folder, header))
             if ship:
                 continue
@@ -155,7 +192,9 @@ class Shipper:
                     continue
                 leftovers += 1
             if server := self._server(folder, header):
-                self.ships[folder] = SpoolShip(folder, header, server, self._workers)
+                self.ships[folder] = SpoolShip(
+                    folder, header, server, self._workers, silence_ends=self._offline_too
+                )
 
     def _server(self, folder: Path, header: Header) -> Server | None:
         url = self._forced_url or header.url
@@ -176,12 +215,16 @@ class Shipper:
             newest = max(folder.glob("*.spool"), default=None)
             if newest is None:
                 continue
-            with contextlib.suppress(OSError):
-                descriptor = os.open(newest, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                descriptor = os.open(newest, os.O_RDWR | _platform.OPEN_FLAGS)
                 try:
-                    os.fdatasync(descriptor)
+                    _platform.sync_data(descriptor)
                 finally:
                     os.close(descriptor)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self._say_once(f"{newest} can't be synced to disk: {error}")
 
 
 def _old(folder: Path) -> bool:

@@ -18,7 +18,14 @@ import grpc
 
 from naiad.shipper.batches import BatchBuilder, end_of_life, heartbeat, request_of
 from naiad.shipper.server import BLOCKED, RETRY, Server
-from naiad.spool.folder import read_json, read_progress, write_json, writer_lives
+from naiad.spool.folder import (
+    Life,
+    read_json,
+    read_progress,
+    write_json,
+    writer_let_go,
+    writer_life,
+)
 from naiad.spool.layout import PROGRESS, REJECTED, TOKEN, WAITING, Header
 from naiad.spool.reader import ItemRow, Row, SpoolReader
 from naiad_proto.v1 import records_pb2 as pb
@@ -77,13 +84,23 @@ class Told:
 class SpoolShip:
     """One spool under way. `tick` does what can be done without waiting."""
 
-    def __init__(self, folder: Path, header: Header, server: Server, workers: Executor) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        header: Header,
+        server: Server,
+        workers: Executor,
+        *,
+        silence_ends: bool = False,
+    ) -> None:
+        """`silence_ends`: a writer of whom there is only an old heartbeat counts as gone."""
+        self._silence_ends = silence_ends
+        self._silent = False
         self.folder = folder
         self.header = header
         self.server = server
         self.finished = False
         self._workers = workers
-        self._reader = SpoolReader(folder)
         self._rows: Iterator[Row] | None = None
         self._file_row: ItemRow | None = None
         self._pending: deque[Pending] = deque()
@@ -96,6 +113,8 @@ class SpoolShip:
         self._met_alive = False
         self._last_sign = _last_sign(folder)
         self._read = 0
+        # The last attempt to read failed.
+        self._stuck = False
         # Everything that a dead writer left is read.
         self._drained = False
         self._ended = False
@@ -104,11 +123,19 @@ class SpoolShip:
         before = read_progress(folder)
         known = {name: before[name] for name in Told.__dataclass_fields__ if name in before}
         self.told = Told(**known)
+        self._reader = SpoolReader(folder, self.told.acknowledged)
         self._written: dict[str, Any] | None = None
+        # Could the progress file not be written the last time?
+        self._untold = False
 
     @property
     def epoch(self) -> int:
         return self.told.epoch or self.header.epoch
+
+    @property
+    def waits(self) -> bool:
+        """Is something under way?"""
+        return bool(self._pending)
 
     @property
     def bytes_waiting(self) -> int:
@@ -117,7 +144,9 @@ class SpoolShip:
     def tick(self) -> bool:
         """Returns whether anything moved."""
         # Asked first: what a writer that is dead now had published can be read below.
-        lives = writer_lives(self.folder)
+        life = writer_life(self.folder)
+        self._silent = life is Life.SILENT
+        lives = life is Life.LIVES or (self._silent and not self._silence_ends)
         self._met_alive |= lives
         moved = self._hear()
         if self.server.may_call:
@@ -173,7 +202,7 @@ class SpoolShip:
         moved = False
         while sum(1 for pending in self._pending if pending.upload is None) < IN_FLIGHT:
             batch = self._next_batch(lives)
-            self._drained = batch is None and not lives
+            self._drained = batch is None and not lives and not self._stuck
             if batch is None:
                 break
             moved = True
@@ -190,6 +219,7 @@ class SpoolShip:
             self._read = file_row.last
             upload = self._workers.submit(self._upload_file, file_row)
             return Pending(file_row.first, file_row.last, b"", upload=upload, row=file_row)
+        self._stuck = False
         builder = BatchBuilder(self.header, self.epoch)
         while not builder.full:
             row = self._next_row(lives)
@@ -212,7 +242,13 @@ class SpoolShip:
         while True:
             if self._rows is None:
                 self._rows = self._reader.rows(_READ_BYTES, writer_lives=lives)
-            row = next(self._rows, None)
+            try:
+                row = next(self._rows, None)
+            except OSError as error:
+                # What was read so far is sent; this is tried again, and is no end.
+                self._stuck = True
+                self._say_once("error", f"the spool {self.folder} can't be read: {error}")
+                row = None
             if row is None:
                 self._rows = None
                 return None
@@ -269,10 +305,15 @@ class SpoolShip:
 
     def _end_of_life(self, lives: bool) -> Pending | None:
         """For a writer that died without a word: that it did."""
-        if lives or self._ended or self._end_sent or not self._read:
+        if lives or self._silent or self._stuck:
+            return None
+        if self._ended or self._end_sent or not self._read:
             return None
         self._end_sent = True
-        killed = self.header.role == "process"
+        # A process that is killed can't remove its lock's file. Without it, it went on in
+        # another spool, because somebody removed this one.
+        let_go = writer_let_go(self.folder)
+        killed = self.header.role == "process" and not let_go
         batch = end_of_life(
             self.header,
             self.epoch,
@@ -394,7 +435,12 @@ class SpoolShip:
 
     def _reject(self, kind: str, what: dict[str, Any]) -> None:
         self.told.rejected += 1
-        with (self.folder / "rejected.jsonl").open("a") as file:
+        # On a full disk the message has to do: raised in the middle of a batch, this would
+        # cost the batch.
+        with (
+            contextlib.suppress(OSError),
+            (self.folder / "rejected.jsonl").open("a") as file,
+        ):
             file.write(json.dumps({"run": self.header.run_id, **what}) + "\n")
         self.told.say(kind, str(what["reason"]))
 
@@ -445,8 +491,12 @@ class SpoolShip:
             try:
                 write_json(self.folder / PROGRESS, content)
             except OSError as error:
-                log.warning("%s can't be written: %s", self.folder / PROGRESS, error)
+                # Once and not at each round; a removed folder is for the round itself.
+                if not self._untold:
+                    log.warning("%s can't be written: %s", self.folder / PROGRESS, error)
+                self._untold = True
                 return
+            self._untold = False
             self._written = {**content, "messages": list(self.told.messages)}
 
 

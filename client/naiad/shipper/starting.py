@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from naiad.spool.folder import is_taken, read_progress, spools, writer_lives
 
@@ -53,7 +54,7 @@ def _start_process(host: Path) -> None:
     # What belongs to this training must not follow into a process that outlives it.
     for name in ("NAIAD_API_TOKEN", "NAIAD_MODE", "PYTHONSTARTUP", "PYTHONINSPECT"):
         environment.pop(name, None)
-    with log_file.open("ab") as errors:
+    with _opened(log_file) as errors:
         # A session of its own: Ctrl-C in the terminal ends the training, not the sending.
         subprocess.Popen(
             [sys.executable, "-m", "naiad.shipper", str(host)],
@@ -64,6 +65,14 @@ def _start_process(host: Path) -> None:
             cwd=host,
             env=environment,
         )
+
+
+def _opened(log_file: Path) -> BinaryIO:
+    """For what a shipper has to say; where there is no room for it, nowhere."""
+    try:
+        return log_file.open("ab")
+    except OSError:
+        return open(os.devnull, "ab")
 
 
 def _start_thread(host: Path) -> None:

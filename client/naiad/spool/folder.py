@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -12,24 +11,60 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from naiad import _platform
 from naiad.settings import host_name
-from naiad.spool.layout import LOCK, PROGRESS, TOKEN
+from naiad.spool.layout import PROGRESS, TOKEN
+from naiad.spool.locks import (
+    HostLock,
+    Life,
+    WriterLock,
+    is_taken,
+    writer_let_go,
+    writer_life,
+    writer_lives,
+)
 
-# Spools whose writer lives in this very process. Their locks must not be tried here: a
-# process that opens a file a second time and closes it drops its own record locks on it.
-_own: set[Path] = set()
+__all__ = [
+    "HostLock",
+    "Life",
+    "RunMemory",
+    "WriterLock",
+    "host_folder",
+    "is_taken",
+    "make_host_folder",
+    "new_spool",
+    "new_writer_id",
+    "read_json",
+    "read_progress",
+    "read_token",
+    "spool_folder",
+    "spools",
+    "write_json",
+    "write_token",
+    "writer_let_go",
+    "writer_life",
+    "writer_lives",
+]  # fmt: skip
 
 
 def host_folder(root: Path) -> Path:
     """This host's part of `root`, so that a shared file system does no harm. Made with mode
     0700: what is logged is nobody else's business. Raises OSError."""
     folder = root / host_name()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_host_folder(folder)
     return folder
 
 
+def make_host_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def spool_folder(host: Path, writer_id: str) -> Path:
+    return host / "spools" / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{writer_id[:12]}"
+
+
 def new_spool(host: Path, writer_id: str) -> Path:
-    folder = host / "spools" / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{writer_id[:12]}"
+    folder = spool_folder(host, writer_id)
     folder.mkdir(mode=0o700, parents=True)
     return folder
 
@@ -46,92 +81,19 @@ def new_writer_id() -> str:
     return uuid.uuid4().hex
 
 
-class WriterLock:
-    """Held for a writer's life. A record lock: a forked child does not inherit it, and the
-    kernel drops it when the process ends, however it ends."""
-
-    def __init__(self, spool: Path) -> None:
-        """Raises OSError where the file system has no locks."""
-        self._spool = spool
-        self._descriptor = os.open(spool / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._descriptor)
-            raise
-        _own.add(spool)
-
-    def release(self) -> None:
-        if self._descriptor >= 0:
-            _own.discard(self._spool)
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def forget(self) -> None:
-        """In a forked child: the lock is the parent's; only this copy of the handle goes."""
-        _own.discard(self._spool)
-        if self._descriptor >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def writer_lives(spool: Path) -> bool:
-    """Does the process that writes the spool still run?"""
-    if spool in _own:
-        return True
-    try:
-        descriptor = os.open(spool / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-class HostLock:
-    """Something that one process of this host does at a time: flock, dropped at death."""
-
-    def __init__(self, file: Path) -> None:
-        self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def take(self) -> bool:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def is_taken(file: Path) -> bool:
-    """Does some process hold the HostLock of `file`?"""
-    try:
-        lock = HostLock(file)
-    except OSError:
-        return False
-    try:
-        return not lock.take()
-    finally:
-        lock.release()
-
-
 # --- small files ---------------------------------------------------------------------------
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Replaces the file whole: a reader sees the old or the new one."""
     half = file.with_name(f".{file.name}.{os.getpid()}")
-    half.write_text(json.dumps(content))
-    half.rename(file)
+    try:
+        half.write_text(json.dumps(content))
+        half.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            half.unlink(missing_ok=True)
+        raise
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -144,7 +106,9 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_token(spool: Path, token: str) -> None:
-    descriptor = os.open(spool / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        spool / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _platform.OPEN_FLAGS, 0o600
+    )
     with os.fdopen(descriptor, "w") as file:
         file.write(token)
 
@@ -170,19 +134,21 @@ class RunMemory:
     def __init__(self, host: Path, project: str, run_id: str) -> None:
         name = hashlib.blake2b(f"{project}/{run_id}".encode(), digest_size=16).hexdigest()
         folder = host / "runs"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = folder / f"{name}.json"
         self._guard = folder / f"{name}.lock"
 
     @contextlib.contextmanager
     def _locked(self):  # type: ignore[no-untyped-def]
-        descriptor = os.open(self._guard, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._guard, os.O_RDWR | os.O_CREAT | _platform.OPEN_FLAGS, 0o600)
         try:
             with contextlib.suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _platform.lock_file(descriptor, wait=True)
             content = read_json(self._file)
             yield content
-            write_json(self._file, content)
+            # On a full disk it is not remembered; the clock makes epochs rise all the same.
+            with contextlib.suppress(OSError):
+                write_json(self._file, content)
         finally:
             os.close(descriptor)
 

@@ -43,8 +43,11 @@ CLOSED_WORD = 3
 
 FIRST_SEGMENT_BYTES = 1024 * 1024
 LARGEST_SEGMENT_BYTES = 64 * 1024 * 1024
+# Of a segment that is not mapped, and so costs its writer as much memory.
+LARGEST_WRITTEN_BYTES = 8 * 1024 * 1024
 
 LOCK = "lock"
+HEARTBEAT = "heartbeat"
 TOKEN = "token"
 PROGRESS = "progress.json"
 WAITING = "waiting"
@@ -85,6 +88,30 @@ def row_word(shape: int, paths: int) -> int:
     """What a ROW slot of the shape begins with; 0 if it doesn't fit into one."""
     words = ROW_HEAD.size // 8 + paths
     return ROW | shape << 16 | words if shape < ROW_SHAPES and words < ROW_WORDS else 0
+
+
+def payload_bytes(length: int) -> int:
+    """What the first number of a slot says of its payload."""
+    return 8 * (length & ROW_WORDS - 1) if length & ROW else length
+
+
+def shape_of(payload: bytes) -> tuple[int, bool, list[str]]:
+    """What a SHAPE defines: its id, whether it is of previews, and its paths."""
+    _, number, flags = SHAPE_HEAD.unpack_from(payload)
+    paths = []
+    at = SHAPE_HEAD.size
+    while at < len(payload):
+        length = int.from_bytes(payload[at : at + 4], "little")
+        at += 4
+        paths.append(payload[at : at + length].decode())
+        at += length
+    return number, bool(flags & PREVIEW), paths
+
+
+def first_word(payload: bytes) -> int:
+    """What ROW slots of the shape begin with that a SHAPE defines; 0 if it has none."""
+    number, preview, paths = shape_of(payload)
+    return 0 if preview else row_word(number, len(paths))
 
 
 def padded(length: int) -> int:

@@ -5,23 +5,36 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
+import shutil
 import struct
 import threading
 import time
 import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from naiad.spool.folder import WriterLock, new_spool, write_json, write_token
+from naiad.spool.bounds import Bounds
+from naiad.spool.folder import (
+    RunMemory,
+    WriterLock,
+    make_host_folder,
+    new_spool,
+    new_writer_id,
+    spool_folder,
+    write_json,
+    write_token,
+)
+from naiad.spool.health import Health
 from naiad.spool.layout import (
     COMMITTED_WORD,
     FILE_HEAD,
     FILES,
     FIRST_SEGMENT_BYTES,
-    LARGEST_SEGMENT_BYTES,
     PREVIEW,
     SHAPE_HEAD,
     SLOT,
@@ -31,14 +44,18 @@ from naiad.spool.layout import (
     padded,
     row_word,
 )
-from naiad.spool.segment import Segment
+from naiad.spool.segment import NoSegment, Segment, segment_kind
 from naiad_proto.limits import check_path
 from naiad_proto.v1 import records_pb2 as pb
 
 log = logging.getLogger("naiad")
 
-# After a failure, how long until the disk is tried again.
-RETRY_SECONDS = 1.0
+# A segment up to this size has the next one made at once, a larger one when it is half full.
+_EAGER_BYTES = 8 * 1024 * 1024
+# The smallest segment that is worth a file; its head takes less than half of it.
+_LEAST_BYTES = 16 * 1024
+# How often a call that waits for room looks for it.
+_LOOK_SECONDS = 0.1
 
 _crc32 = zlib.crc32
 _METRICS = int(Kind.METRICS)
@@ -68,6 +85,19 @@ class _Shape:
         self.segment = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A spool whose files were removed from under its writer goes on in a new one."""
+
+    left: Path
+    # How many records the old one had, and how many of them were still in memory and stand in
+    # the new one as well.
+    records: int
+    rescued: int
+    # Are the old one's files there? Then its shipper sends them; only the lock was removed.
+    kept: bool
+
+
 class SpoolWriter:
     """The writing end of one spool; thread-safe.
 
@@ -75,34 +105,68 @@ class SpoolWriter:
     room or no folder; the record is then not in the spool, and `dropped` counts it.
     """
 
-    def __init__(self, host: Path, header: Header, token: str | None = None) -> None:
-        """Makes the spool's folder and takes its lock. Raises OSError."""
+    def __init__(
+        self,
+        host: Path,
+        header: Header,
+        token: str | None = None,
+        *,
+        bounds: Bounds | None = None,
+        patient: bool = False,
+    ) -> None:
+        """Makes the spool's folder and takes its lock. Raises OSError, unless it is `patient`:
+        then records are dropped until `tend` finds that the folder can be made."""
+        self.host = host
         self.header = header
-        self.folder = new_spool(host, header.writer_id)
+        self.bounds = bounds or Bounds()
+        self.folder = spool_folder(host, header.writer_id)
         self.lock: WriterLock | None = None
-        # Without locks nobody can tell that this process died; the spool works all the same.
-        with contextlib.suppress(OSError):
-            self.lock = WriterLock(self.folder)
-        if token:
-            write_token(self.folder, token)
-        write_json(self.folder / "spool.json", header.as_dict())
         self.last_record = 0
-        self.dropped = 0
+        # Segments that a logging call had to make itself, because none was ready.
+        self.made_in_call = 0
+        # Set when a segment is used up: a good time to call `tend`.
+        self.turned = threading.Event()
+        self._token = token
+        self._health = Health()
         # Of the same thread again only from a signal's handler or a finalizer; see `_nested`.
         self._guard = threading.RLock()
         self._busy = False
         self._nested: deque[tuple[_Shape | None, bytes, int]] = deque()
         self._shape_ids = itertools.count()
+        self._changed = threading.Condition(self._guard)
+        self._tending = threading.Lock()
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._preview_shapes: dict[tuple[str, ...], _Shape] = {}
+        self._opening: list[bytes] = []
         self._next: Segment | None = None
         self._next_size = FIRST_SEGMENT_BYTES
         self._files = 0
-        self._failed: OSError | None = None
-        self._try_again_at = 0.0
+        self._blocked_until: float | None = None
         self._closed = False
-        self._segment = self._make(0, 0)
-        self._segment.begin(1)
+        self._segment: Segment = NoSegment()
+        # What a removed folder's last segment holds, until it is in a new one.
+        self._orphan: Segment | None = None
+        try:
+            self._settle(header)
+        except OSError as error:
+            if not patient:
+                raise
+            self._health.failed(error)
+
+    @property
+    def dropped(self) -> int:
+        """Records that are lost because they could not be written."""
+        return self._health.dropped
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written now; empty while it can."""
+        return self._health.trouble
+
+    @property
+    def homeless(self) -> bool:
+        """Is there no folder to write to?"""
+        return self._segment.number < 0
 
     # --- the hot path --------------------------------------------------------------------
 
@@ -166,6 +230,15 @@ class SpoolWriter:
         """Any other record; returns its number."""
         return self._record(bytes([Kind.ITEM]) + item.SerializeToString())
 
+    def opening(self, item: pb.Item) -> None:
+        """An item that stands at the beginning, also of a spool that has to be made anew; kept
+        until there is one."""
+        payload = bytes([Kind.ITEM]) + item.SerializeToString()
+        with self._guard:
+            self._opening.append(payload)
+            if not self.homeless:
+                self._row(None, payload)
+
     def file(self, item: pb.Item, where: dict[str, Any]) -> int:
         """A record whose file has to be uploaded first; `where` says which."""
         import json
@@ -177,38 +250,191 @@ class SpoolWriter:
         """A name in the spool for a file's content."""
         folder = self.folder / FILES
         folder.mkdir(mode=0o700, exist_ok=True)
+        if self.bounds.room(self.host) <= 0:
+            raise self.bounds.full(self.host)
         with self._guard:
             self._files += 1
             return folder / f"{self._files:06d}"
 
+    # --- care, from another thread than the one that logs ----------------------------------
+
+    def tend(self) -> Move | None:
+        """To be called about each second: makes the next segment while the current one has
+        room, tries again what failed, and goes on in a new spool if this one's files are
+        gone; says so then."""
+        if not self._tending.acquire(blocking=False):
+            return None
+        try:
+            if self._closed:
+                return None
+            move = self._move() if self._is_gone() else None
+            if self.lock:
+                with contextlib.suppress(OSError):
+                    self.lock.beat()
+            self.prepare()
+            return move
+        finally:
+            self._tending.release()
+
     def prepare(self) -> None:
-        """Makes the next segment while the current one has room; call it from another thread
-        than the one that logs, since writing zeros takes milliseconds."""
+        """Makes the next segment: writing zeros takes milliseconds, on a slow disk more."""
         with self._guard:
             segment = self._segment
-            if self._next or self._closed or segment.offset < segment.size // 2:
+            early = segment.size > _EAGER_BYTES and segment.offset < segment.size // 2
+            if self._next or self._closed or self.homeless or early:
                 return
-            number, size = segment.number + 1, self._next_size
-        with contextlib.suppress(OSError):
-            fresh = self._make(number, size)
+            size = self._next_size
+        try:
+            fresh = self._make(self.folder, size, 0)
+        except OSError:
+            # The call that needs it says so.
+            return
+        with self._changed:
+            if self._next is None and not self._closed and fresh.folder == self.folder:
+                self._next = fresh
+                self._next_size = min(size * 2, fresh.largest)
+                # Not yet `well`: that is for the record that finds its place.
+                self._health.try_again_at = 0.0
+                self._changed.notify_all()
+                return
+        fresh.discard()
+
+    def _is_gone(self) -> bool:
+        segment, lock = self._segment, self.lock
+        if segment.is_there() and (lock is None or lock.is_there()):
+            return False
+        # Not if a caller went on to the next segment meanwhile, and the shipper was quick.
+        return self._segment is segment
+
+    def _move(self) -> Move | None:
+        """Into a new spool, or, where none can be made, to nowhere for now."""
+        left, records, old = self.folder, self.last_record, self._segment
+        before = self._orphan or old
+        kept = before.is_there()
+        try:
+            memory = RunMemory(self.host, self.header.project, self.header.run_id)
+            epoch = max(memory.next_epoch(), self.header.epoch + 1)
+            rescued = self._settle(
+                replace(self.header, writer_id=new_writer_id(), epoch=epoch),
+                None if kept else before,
+            )
+        except OSError as error:
             with self._guard:
-                if self._next is None and not self._closed and self._segment.number < number:
-                    self._next = fresh
-                    return
-            fresh.discard()
+                self._health.failed(error)
+                if not self.homeless:
+                    # Else what comes now would go where nobody will ever look.
+                    self._orphan, self._segment = old, NoSegment()
+            return None
+        if before.number < 0:
+            # It never had one; now it has.
+            return None
+        return Move(left, records, rescued, kept)
+
+    def _settle(self, header: Header, rescue: Segment | None = None) -> int:
+        """Makes a spool and goes on there, with the opening items and what `rescue` holds;
+        returns how many records that is. Raises OSError, and all is as before then."""
+        # An attempt of its own, however short ago the last one failed.
+        self._health.try_again_at = 0.0
+        make_host_folder(self.host)
+        folder = new_spool(self.host, header.writer_id)
+        lock: WriterLock | None = None
+        fresh: Segment | None = None
+        size = FIRST_SEGMENT_BYTES
+        try:
+            lock = WriterLock(folder)
+            if self._token:
+                write_token(folder, self._token)
+            if rescue:
+                with contextlib.suppress(OSError):
+                    room = rescue.size + sum(map(len, self._opening)) + 64 * len(self._opening)
+                    fresh = self._make(folder, size + room, room, header)
+            if fresh is None:
+                fresh, rescue = self._make(folder, size, 0, header), None
+            write_json(folder / "spool.json", header.as_dict())
+            with self._changed:
+                self._busy = True
+                try:
+                    rescued = self._switch(folder, header, lock, fresh, rescue)
+                finally:
+                    self._busy = False
+                    if self._nested:
+                        self._write_nested()
+        except BaseException:
+            if fresh:
+                fresh.release()
+            if lock:
+                lock.release()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return rescued
+
+    def _switch(
+        self, folder: Path, header: Header, lock: WriterLock, fresh: Segment, rescue: Segment | None
+    ) -> int:
+        """The moment itself; the guard is held. Raises OSError, and all is as before then."""
+        if self._closed:
+            raise SpoolClosed("the spool is closed")
+        fresh.begin(0, 1)
+        before = self._segment, self.last_record
+        self._segment, self.last_record = fresh, 0
+        saved = 0
+        try:
+            for payload in self._opening:
+                self._put(payload, 1)
+            if rescue and rescue.number >= 0:
+                saved = self._copy(rescue, before[1] + 1 - rescue.first_record)
+        except BaseException:
+            self._segment, self.last_record = before
+            raise
+        for shape in (*self._shapes.values(), *self._preview_shapes.values()):
+            # It repeats its definition in the new segment.
+            shape.segment = -1
+        if self._next:
+            self._next.discard()
+            self._next = None
+        if self.lock:
+            self.lock.release()
+        for old in {before[0], self._orphan} - {None}:
+            assert old
+            with contextlib.suppress(OSError):
+                old.finish()
+            old.release()
+        self._orphan = None
+        self.folder, self.header, self.lock = folder, header, lock
+        self._next_size = FIRST_SEGMENT_BYTES
+        self._blocked_until = None
+        self._health.well()
+        self._changed.notify_all()
+        return saved
+
+    def _copy(self, old: Segment, records: int) -> int:
+        """All slots of `old` as they are; the shapes among them keep their numbers."""
+        fresh = self._segment
+        end = fresh.offset + old.offset - old.begins
+        fresh.map[fresh.offset : end] = old.map[old.begins : old.offset]
+        fresh.offset = end
+        fresh.words[COMMITTED_WORD] = end
+        self.last_record += records
+        return records
+
+    # --- the end -----------------------------------------------------------------------------
 
     def close(self) -> None:
         """No more records; the lock falls. Idempotent."""
-        with self._guard:
+        with self._changed:
             if self._closed:
                 return
             self._closed = True
-            self._segment.finish()
+            with contextlib.suppress(OSError):
+                self._segment.finish()
             self._segment.release()
             # No room: whoever comes now is told that the spool is closed.
             self._segment.size = 0
+            if self._orphan:
+                self._orphan.release()
             if self._next:
                 self._next.discard()
+            self._changed.notify_all()
         if self.lock:
             self.lock.release()
 
@@ -302,35 +528,68 @@ class SpoolWriter:
 
     def _go_on(self, room: int) -> Segment:
         """The next segment, with at least `room` bytes for slots."""
-        if self._closed:
-            raise SpoolClosed("the spool is closed")
-        if self._failed and time.monotonic() < self._try_again_at:
-            # Writing megabytes of zeros in vain at every call would stall the training.
-            self.dropped += 1
-            raise self._failed
+        while True:
+            if self._closed:
+                raise SpoolClosed("the spool is closed")
+            now = time.monotonic()
+            waits = self.bounds.block_seconds > 0 and now < (self._blocked_until or math.inf)
+            if waits or not self._health.resting:
+                segment = self._segment
+                if segment.offset + room <= segment.size:
+                    # Another thread was first.
+                    return segment
+                if fresh := self._try_to_go_on(room):
+                    return fresh
+            if not waits:
+                raise self._health.drop()
+            if self._blocked_until is None:
+                self._blocked_until = now + self.bounds.block_seconds
+            # Lets go of the guard: other threads wait beside this one, and are not nested.
+            self._busy = False
+            try:
+                self._changed.wait(max(0.0, min(_LOOK_SECONDS, self._blocked_until - now)))
+            finally:
+                self._busy = True
+
+    def _try_to_go_on(self, room: int) -> Segment | None:
+        if self.homeless:
+            # Making a folder is for `tend`.
+            self.turned.set()
+            return None
         fresh, self._next = self._next, None
-        number = self._segment.number + 1
         if fresh and fresh.size - fresh.offset < room:
             fresh.discard()
             fresh = None
         try:
-            fresh = fresh or self._make(number, max(self._next_size, padded(room) + 8192))
+            if fresh is None:
+                # None is ready. A small one is made soonest; the next will be larger again.
+                self.made_in_call += 1
+                fresh = self._make(self.folder, FIRST_SEGMENT_BYTES, room)
+            fresh.begin(self._segment.number + 1, self.last_record + 1)
         except OSError as error:
-            self.dropped += 1
-            self._failed, self._try_again_at = error, time.monotonic() + RETRY_SECONDS
-            raise
-        self._failed = None
-        fresh.begin(self.last_record + 1)
-        self._segment.finish()
+            if fresh:
+                fresh.discard()
+            self._health.failed(error)
+            return None
+        with contextlib.suppress(OSError):
+            self._segment.finish()
         self._segment.release()
         self._segment = fresh
+        self._blocked_until = None
+        self._health.well()
+        self.turned.set()
         return fresh
 
-    def _make(self, number: int, size: int) -> Segment:
-        size = size or self._next_size
-        segment = Segment(self.folder, number, size, self.header)
-        self._next_size = min(self._next_size * 2, LARGEST_SEGMENT_BYTES)
-        return segment
+    def _make(self, folder: Path, size: int, room: int, header: Header | None = None) -> Segment:
+        """A segment of about `size` bytes, less where the bounds leave less, with `room` bytes
+        for slots. Raises OSError."""
+        kind = segment_kind(folder)
+        least = padded(room) + _LEAST_BYTES
+        left = self.bounds.room(self.host)
+        if left < least:
+            raise self.bounds.full(self.host)
+        size = max(least, min(size, left, kind.largest) & ~7)
+        return kind(folder, size, header or self.header, self._health)
 
 
 def folder_bytes(folder: Path) -> int:
