@@ -16,7 +16,7 @@ from support_server import Server, serving
 
 from naiad.shipper.shipper import Shipper
 from naiad.spool.folder import host_folder, new_writer_id, spools
-from naiad.spool.layout import Header
+from naiad.spool.layout import LOCK, Header
 from naiad.spool.writer import SpoolWriter
 from naiad_proto.v1 import records_pb2 as pb
 
@@ -49,6 +49,8 @@ def test_a_writer_found_dead_died_when_it_last_wrote(
     writer = SpoolWriter(host, header, None)
     writer.metrics({"a": 1.0}, 0, 0)
     writer.close()
+    # One that ends by itself takes it along; one that is killed can't.
+    (writer.folder / LOCK).touch()
     then = time.time() - 3600 * hours
     for file in (*writer.folder.iterdir(), writer.folder):
         os.utime(file, (then, then))
