@@ -5,6 +5,11 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+CERT_WITHOUT_KEY = (
+    "a client certificate and its key belong together: give both tls_cert and tls_key"
+    " (NAIAD_TLS_CERT and NAIAD_TLS_KEY), or neither"
+)
+
 
 def check_url(url: str) -> str:
     """`url` if it is grpc://host:port or grpcs://host:port; raises ValueError otherwise."""

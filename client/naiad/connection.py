@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from naiad.address import check_url
+from naiad.address import CERT_WITHOUT_KEY, check_url
 from naiad.settings import server_url
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 
@@ -33,25 +33,40 @@ def open_channel(
     token: str | None = None,
     *,
     ca_file: str | os.PathLike[str] | None = None,
+    cert_file: str | os.PathLike[str] | None = None,
+    key_file: str | os.PathLike[str] | None = None,
     options: Sequence[tuple[str, Any]] = (),
 ) -> grpc.Channel:
     """A channel to the server at `url` (default: NAIAD_URL, then this machine).
 
     grpcs:// checks the server's certificate against `ca_file`, NAIAD_TLS_CA, or the
-    system's. `token` goes along with every call. Connecting is lazy: no error here means
-    only that the URL is well-formed. Raises ValueError for one that is not, and OSError for
-    a CA file that can't be read.
+    system's. Where the server asks for a certificate of the client, it is shown the one in
+    `cert_file` with the key in `key_file` (NAIAD_TLS_CERT, NAIAD_TLS_KEY). `token` goes
+    along with every call. Connecting is lazy: no error here means only that the URL is
+    well-formed. Raises ValueError for one that is not, or for a certificate without its key,
+    and OSError for a file that can't be read.
     """
     parts = urlsplit(check_url(server_url(url)))
     target = parts.netloc
     settings = [*CHANNEL_OPTIONS, *options]
     if parts.scheme == "grpcs":
-        authority = ca_file or os.environ.get("NAIAD_TLS_CA") or None
-        roots = Path(authority).read_bytes() if authority else None
-        channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(roots), settings)
+        certificate = cert_file or os.environ.get("NAIAD_TLS_CERT")
+        key = key_file or os.environ.get("NAIAD_TLS_KEY")
+        if bool(certificate) != bool(key):
+            raise ValueError(CERT_WITHOUT_KEY)
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=_content(ca_file or os.environ.get("NAIAD_TLS_CA")),
+            certificate_chain=_content(certificate),
+            private_key=_content(key),
+        )
+        channel = grpc.secure_channel(target, credentials, settings)
     else:
         channel = grpc.insecure_channel(target, settings)
     return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+
+
+def _content(file: str | os.PathLike[str] | None) -> bytes | None:
+    return Path(file).read_bytes() if file else None
 
 
 class _Details(grpc.ClientCallDetails):

@@ -293,7 +293,7 @@ def test_files_are_uploaded_before_their_record(
         if item.HasField("set_attribute")
     ]
     assert (value.name, value.mime_type, value.size_bytes) == ("m.bin", "x/y", 7000)
-    assert not source.exists()
+    wait_until(lambda: not source.exists(), 10, "the copy is gone")
     assert "gone" in read_progress(writer.folder)["messages"][0]["text"]
     assert len(points(server)) == 1
     writer.close()
@@ -403,3 +403,34 @@ def test_sigterm_ends_it_at_once_and_its_successor_goes_on(server: Server, host:
     server.start()
     subprocess.run([sys.executable, "-m", "naiad.shipper", str(host)], check=True, timeout=30)
     assert len(points(server)) == 1
+
+
+def test_a_folder_of_a_process_that_died_while_making_it_goes(
+    host: Path, shipping: Callable[..., Shipping]
+) -> None:
+    empty = host / "spools" / "20200101T000000-empty"
+    empty.mkdir(parents=True)
+    (empty / "token").write_text("secret")
+    os.utime(empty, (0, 0))
+    shipping()
+    wait_until(lambda: spools(host) == [], 20, "it is gone, and the token with it")
+
+
+def test_a_long_backlog_is_read_to_its_end_before_the_end_is_said(
+    server: Server, host: Path, shipping: Callable[..., Shipping]
+) -> None:
+    """What the reader gives at once may end where a batch is full; the spool does not."""
+    writer = spool_for(host, server.url)
+    for step in range(13):
+        writer.string("s", "x" * 1024 * 1024, step, 0)
+    end = pb.WriterStatus(state=pb.WRITER_STATE_FINISHED)
+    writer.item(pb.Item(timestamp=1, writer_status=end))
+    last = writer.last_record
+    writer.close()
+    shipping()
+    wait_until(lambda: spools(host) == [], 60, "everything is sent")
+    batches = server.batches()
+    items = [item for batch in batches for item in batch.items if item.HasField("writer_status")]
+    assert [item.writer_status.state for item in items] == [pb.WRITER_STATE_FINISHED]
+    assert [item.record for item in items] == [last]
+    assert sum(len(s.values) for batch in batches for s in batch.string_series) == 13

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -12,10 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from naiad.shipper.hardware import HardwareShip
-from naiad.shipper.server import Server
+from naiad.shipper.server import Server, TlsFiles
 from naiad.shipper.spool import SpoolShip, read_header
-from naiad.spool.folder import HostLock, read_token, spools, writer_lives
-from naiad.spool.layout import Header
+from naiad.shipper.told import Told
+from naiad.spool.folder import (
+    HostLock,
+    read_progress,
+    read_token,
+    spools,
+    write_json,
+    writer_lives,
+)
+from naiad.spool.layout import HEADER, PROGRESS, Header
 
 log = logging.getLogger("naiad.shipper")
 
@@ -30,6 +39,7 @@ SYNC_SECONDS = 1.0
 IDLE_SECONDS = 5.0
 # Leftovers under way at once.
 _MOST_LEFTOVERS = 32
+_MOST_AFTERWARDS = 64
 
 
 class Shipper:
@@ -49,12 +59,14 @@ class Shipper:
         without `watch`, `run` ends as soon as nothing of dead writers is left."""
         self.host = host
         self.ships: dict[Path, SpoolShip] = {}
+        # Sent and gone, and the store may still say something about them.
+        self.afterwards: list[SpoolShip] = []
         self.unreadable: set[Path] = set()
         self._forced_url = forced_url
         self._forced_token = forced_token
         self._offline_too = offline_too
         self._watch = watch
-        self._servers: dict[tuple[str, str | None, str], Server] = {}
+        self._servers: dict[tuple[str, str | None, TlsFiles], Server] = {}
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="naiad upload")
         self._hardware = HardwareShip(host) if sample_hardware else None
         self._live: list[tuple[Path, Header]] = []
@@ -78,7 +90,7 @@ class Shipper:
                 if tick:
                     tick(self)
                 now = time.monotonic()
-                if self.ships or self._live:
+                if self.ships or self._live or self.afterwards:
                     idle_since = None
                 elif not self._watch:
                     break
@@ -113,6 +125,8 @@ class Shipper:
             if ship.finished:
                 ship.close()
                 del self.ships[folder]
+                self.afterwards.append(ship)
+        self.afterwards = [s for s in self.afterwards[-_MOST_AFTERWARDS:] if s.tick_afterwards()]
         if now >= self._next_sync:
             self._next_sync = now + SYNC_SECONDS
             self._sync()
@@ -121,7 +135,7 @@ class Shipper:
     def close(self) -> None:
         if self._hardware:
             self._hardware.close()
-        for ship in self.ships.values():
+        for ship in (*self.ships.values(), *self.afterwards):
             with contextlib.suppress(OSError):
                 ship.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
@@ -139,8 +153,7 @@ class Shipper:
             header = ship.header if ship else read_header(folder)
             if header is None:
                 if not writer_lives(folder) and _old(folder):
-                    log.error("spool %s has no readable header; it is left as it is", folder)
-                    self.unreadable.add(folder)
+                    self._give_up(folder)
                 continue
             lives = writer_lives(folder)
             if lives:
@@ -160,15 +173,33 @@ class Shipper:
     def _server(self, folder: Path, header: Header) -> Server | None:
         url = self._forced_url or header.url
         token = self._forced_token or read_token(folder)
-        key = (url, token, header.ca_file)
+        key = (url, token, TlsFiles(header.ca_file, header.cert_file, header.key_file))
         if key not in self._servers:
             try:
                 self._servers[key] = Server(*key)
             except (ValueError, OSError) as error:
-                log.error("spool %s can't be sent to %s: %s", folder, url, error)
+                text = f"nothing can be sent to {url}: {error}"
+                log.error("spool %s: %s", folder, text)
                 self.unreadable.add(folder)
+                self._tell_trouble(folder, text)
                 return None
         return self._servers[key]
+
+    def _give_up(self, folder: Path) -> None:
+        """For a folder without a header whose writer is dead."""
+        if (folder / HEADER).exists() or any(folder.glob("*.spool")):
+            log.error("spool %s has no readable header; it is left as it is", folder)
+            self.unreadable.add(folder)
+        else:
+            # Killed while it made the folder: nothing was ever logged there.
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _tell_trouble(self, folder: Path, text: str) -> None:
+        told = Told.of(read_progress(folder))
+        told.trouble = text
+        told.say("network", text)
+        with contextlib.suppress(OSError):
+            write_json(folder / PROGRESS, told.content())
 
     def _sync(self) -> None:
         """Bounds what a power cut costs; it takes its time here and not in the training."""

@@ -44,6 +44,7 @@ CLOSED_WORD = 3
 FIRST_SEGMENT_BYTES = 1024 * 1024
 LARGEST_SEGMENT_BYTES = 64 * 1024 * 1024
 
+HEADER = "spool.json"
 LOCK = "lock"
 TOKEN = "token"
 PROGRESS = "progress.json"
@@ -115,6 +116,8 @@ class Header:
     hardware: str = ""
     hardware_interval: float = 10.0
     ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
     schema: int = SCHEMA
     # Fields of a newer release, kept as they are.
     more: dict[str, Any] = field(default_factory=dict)
