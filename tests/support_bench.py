@@ -68,11 +68,13 @@ class Bench:
         )
         return self.python("-c", head + code, *arguments, **environment)
 
-    def writer(self, name: str, steps: int, threads: int = 1) -> subprocess.Popen[str]:
+    def writer(
+        self, name: str, steps: int, threads: int = 1, pause: float = 0.0
+    ) -> subprocess.Popen[str]:
         """A process that logs so many steps and ends."""
         return self.python(
             str(TESTS / "support_diary.py"), str(self.diaries), PROJECT, self.run_id,
-            str(self.seed), name, str(steps), str(threads),
+            str(self.seed), name, str(steps), str(threads), str(pause),
         )  # fmt: skip
 
     def shippers(self) -> list[psutil.Process]:

@@ -27,6 +27,11 @@ def text(seed: int, path: str, step: int) -> str:
     return f"{path} at {step}: {number(seed, path, step)!r} é\n" * (1 + step % 3)
 
 
+def long_text(seed: int, path: str, step: int) -> str:
+    """Fills a segment in a few calls."""
+    return text(seed, path, step) * 2000
+
+
 def histogram(seed: int, path: str, step: int) -> tuple[list[float], list[float]]:
     """(edges, counts)"""
     counts = [abs(number(seed, f"{path}/{bin}", step)) for bin in range(3)]
@@ -58,6 +63,8 @@ class Diary:
             run.log_metrics({path: number(seed, path, step) for path in full}, step=step)
         elif kind == "strings":
             run.log_string_series({path: text(seed, path, step) for path in full}, step=step)
+        elif kind == "long":
+            run.log_string_series({path: long_text(seed, path, step) for path in full}, step=step)
         elif kind == "histograms":
             made = {}
             for path in full:
@@ -104,27 +111,29 @@ def plain_run(project: str, run_id: str) -> naiad.Run:
 
 
 def main() -> None:
-    """python support_diary.py FOLDER PROJECT RUN SEED WRITER STEPS [THREADS]"""
+    """python support_diary.py FOLDER PROJECT RUN SEED WRITER STEPS THREADS PAUSE
+
+    PAUSE: seconds between steps, so that a long test of many kills does not become one of
+    the server's throughput."""
     import threading
+    import time
 
     folder, project, run_id = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     seed, writer, steps = int(sys.argv[4]), sys.argv[5], int(sys.argv[6])
-    threads = int(sys.argv[7]) if len(sys.argv) > 7 else 1
+    threads, pause = int(sys.argv[7]), float(sys.argv[8])
     with plain_run(project, run_id) as run:
 
         def log(name: str) -> None:
             diary = Diary(run, folder, seed, name)
             for step in range(steps):
                 diary.step(step)
+                time.sleep(pause)
 
-        if threads == 1:
-            log(writer)
-        else:
-            started = [threading.Thread(target=log, args=(f"{writer}t{n}",)) for n in range(threads)]
-            for thread in started:
-                thread.start()
-            for thread in started:
-                thread.join()
+        started = [threading.Thread(target=log, args=(f"{writer}t{n}",)) for n in range(threads)]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from support_diary import content, histogram, number, text
+from support_diary import content, histogram, long_text, number, text
 
 from naiad.query import QueryClient
 
@@ -75,6 +75,8 @@ def _item(seed: int, kind: str, path: str, step: int) -> tuple[Key, Any]:
             return ("points", path, float(step)), number(seed, path, step)
         case "strings":
             return ("strings", path, float(step)), text(seed, path, step)
+        case "long":
+            return ("strings", path, float(step)), long_text(seed, path, step)
         case "histograms":
             return ("histograms", path, float(step)), histogram(seed, path, step)
         case "files":

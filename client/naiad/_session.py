@@ -32,7 +32,7 @@ log = logging.getLogger("naiad")
 
 WATCH_SECONDS = 1.0
 POLL_SECONDS = 0.01
-# A shipper that was just started has not taken its lock yet.
+# One that ends as soon as it was started is not started again and again.
 _START_SECONDS = 5.0
 # Silence until a line on stderr says what a wait is about.
 QUIET_SECONDS = 2.0
@@ -69,7 +69,8 @@ class Session:
         self._heard = 0
         self._waypoints: deque[tuple[float, int]] = deque()
         self._lagging = False
-        self._shipper_started = 0.0
+        self._shipper_started = -_START_SECONDS
+        self._shipper_seen = 0.0
         self._dashboard = ""
         self.closed = False
         self._stop = threading.Event()
@@ -168,7 +169,11 @@ class Session:
 
     def _ensure_shipper(self) -> None:
         now = time.monotonic()
-        if now - self._shipper_started > _START_SECONDS and not shipper_runs(self.host):
+        if shipper_runs(self.host):
+            self._shipper_seen = now
+        elif self._shipper_seen > self._shipper_started + WATCH_SECONDS / 2 or (
+            now - self._shipper_started > _START_SECONDS
+        ):
             self._shipper_started = now
             start_shipper(self.host)
 

@@ -41,8 +41,8 @@ def test_faults_planted_in_the_data_are_seen(logged: Bench) -> None:
     """The whole way: another process changes one point and adds another one."""
     process = logged.script(
         "from support_diary import number\n"
-        f"run.log_metrics({{'w/loss': number({logged.seed}, 'w/loss', 3) + 1e-12}}, step=3)\n"
-        "run.log_metrics({'w/loss': 1.0}, step=60)\n"
+        f"run.log_metrics({{'wt0/loss': number({logged.seed}, 'wt0/loss', 3) + 1e-12}}, step=3)\n"
+        "run.log_metrics({'wt0/loss': 1.0}, step=60)\n"
         "assert run.wait_for_processing(timeout=60)\n"
         "run.close()\n"
     )

@@ -19,14 +19,21 @@ LOG = "shipper.log"
 CLEARING_SECONDS = 1.0
 _LARGEST_LOG = 1024 * 1024
 
+# The ones that this process has started, by folder.
+_processes: dict[Path, subprocess.Popen[bytes]] = {}
 _threads: dict[Path, threading.Thread] = {}
 _stops: dict[Path, threading.Event] = {}
 
 
 def shipper_runs(host: Path) -> bool:
-    """Does a shipper have the folder now?"""
-    thread = _threads.get(host)
-    return (thread is not None and thread.is_alive()) or is_taken(host / LOCK)
+    """Does a shipper have the folder now, or is one of ours about to take it?"""
+    thread, process = _threads.get(host), _processes.get(host)
+    if thread is not None and thread.is_alive():
+        return True
+    # Asked of the process, not of its lock alone, which it takes a second after its start.
+    if process is not None and process.poll() is None:
+        return True
+    return is_taken(host / LOCK)
 
 
 def start_shipper(host: Path) -> None:
@@ -55,7 +62,7 @@ def _start_process(host: Path) -> None:
         environment.pop(name, None)
     with log_file.open("ab") as errors:
         # A session of its own: Ctrl-C in the terminal ends the training, not the sending.
-        subprocess.Popen(
+        _processes[host] = subprocess.Popen(
             [sys.executable, "-m", "naiad.shipper", str(host)],
             stdin=subprocess.DEVNULL,
             stdout=errors,
