@@ -109,7 +109,7 @@ def read_back(url: str, project: str, run_id: str) -> list[tuple[Key, Any]]:
             for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 path = row[0]
                 if table == "attributes":
-                    if not path.startswith("sys/"):
+                    if not path.startswith(("sys/", "runtime/")):
                         found.append(((table, path, None), row[1]))
                 elif table == "tags":
                     found.append(((table, path, row[1]), True))

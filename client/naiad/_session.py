@@ -21,9 +21,10 @@ from naiad.exceptions import (
     NaiadRejected,
     NaiadSpoolError,
 )
+from naiad.ledger import progress_of
 from naiad.settings import DEFAULT_DASHBOARD
 from naiad.shipper.starting import shipper_runs, start_shipper
-from naiad.spool.folder import RunMemory, new_writer_id, read_progress
+from naiad.spool.folder import RunMemory, new_writer_id
 from naiad.spool.layout import WAITING, Header
 from naiad.spool.writer import SpoolWriter
 from naiad_proto.v1 import records_pb2 as pb
@@ -111,7 +112,7 @@ class Session:
     # --- what became of it -----------------------------------------------------------------
 
     def progress(self) -> dict[str, Any]:
-        return read_progress(self.spool.folder)
+        return progress_of(self.spool.folder)
 
     def dashboard(self, wait: float = 0.0) -> str:
         """Where the dashboard is; asked of the server by the shipper, so it may take a moment
@@ -149,8 +150,8 @@ class Session:
                 if now >= next_check:
                     next_check = now + WATCH_SECONDS
                     self._ensure_shipper()
-                    if not self.spool.folder.exists():
-                        # Somebody removed it: there is nothing to wait for.
+                    if not self.spool.folder.exists() and progress.get("final", True):
+                        # Sent and forgotten, or somebody removed it: nothing more is heard.
                         return False
                 if verbose and now - start >= QUIET_SECONDS and now - said >= 10:
                     said = now

@@ -73,14 +73,17 @@ class Ledger:
         return "\n".join(lines)
 
 
-def keep_ledger(spool: Path, header: Header, progress: dict[str, Any]) -> None:
-    """Writes down what became of a spool whose folder goes. Never raises: it is a courtesy."""
+def keep_ledger(
+    spool: Path, header: Header, progress: dict[str, Any], *, final: bool = False
+) -> None:
+    """Writes down what became of a spool whose folder goes; `final` when nothing more is going
+    to be heard of it. Never raises: it is a courtesy."""
     with contextlib.suppress(OSError):
         folder = _ledgers(spool)
         folder.mkdir(mode=0o700, exist_ok=True)
         content = {
             "project": header.project, "run_id": header.run_id, "writer_id": header.writer_id,
-            "role": header.role, **progress,
+            "role": header.role, "final": final, **progress,
         }  # fmt: skip
         write_json(folder / f"{spool.name}.json", content)
         for old in sorted(folder.glob("*.json"))[:-_MOST_KEPT]:

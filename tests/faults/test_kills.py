@@ -134,7 +134,9 @@ SHIPPER_PLACES = {
     "told and not freed": "SpoolShip._free = after(SpoolShip._free, False)",
     "freed and not finished": "SpoolShip._free = after(SpoolShip._free, True)",
     "half removed": "spool.shutil.rmtree = lambda folder, **_: die()",
-    "a file uploaded, its record not sent": "SpoolShip._take_upload = after(SpoolShip._take_upload, True)",
+    "a file uploaded and not recorded": (
+        "SpoolShip._take_upload = after(SpoolShip._take_upload, True)"
+    ),
 }  # fmt: skip
 _SHIPPER = """
 import os, signal, sys
@@ -173,8 +175,7 @@ def test_the_shipper_killed_at_its_worst_moments(bench: Bench) -> None:
         bench.kill_shippers()
         dying = bench.python(
             "-c",
-            f"{_SHIPPER}{change}\n"
-            "Shipper(Path(sys.argv[1]), offline_too=True, watch=False).run()",
+            f"{_SHIPPER}{change}\nShipper(Path(sys.argv[1]), offline_too=True, watch=False).run()",
             str(bench.host),
         )
         _, errors = dying.communicate(timeout=60)

@@ -123,7 +123,6 @@ class Shipper:
             except OSError as error:
                 log.error("spool %s: %s", folder, error)
             if ship.finished:
-                ship.close()
                 del self.ships[folder]
                 self.afterwards.append(ship)
         self.afterwards = [s for s in self.afterwards[-_MOST_AFTERWARDS:] if s.tick_afterwards()]

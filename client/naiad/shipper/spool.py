@@ -148,14 +148,14 @@ class SpoolShip:
         self._ask()
         over = self.told.stored >= self.told.acknowledged
         if over or time.monotonic() - self._gone_at > AFTER_SECONDS:
-            keep_ledger(self.folder, self.header, self.told.content())
+            keep_ledger(self.folder, self.header, self.told.content(), final=True)
             return False
         return True
 
     def close(self) -> None:
         self._reader.close()
         if self.finished:
-            keep_ledger(self.folder, self.header, self.told.content())
+            keep_ledger(self.folder, self.header, self.told.content(), final=True)
         else:
             self._tell()
 

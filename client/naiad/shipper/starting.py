@@ -84,10 +84,10 @@ def _start_thread(host: Path) -> None:
     thread.start()
 
 
-def stop_threads() -> None:
+def stop_threads(*, wait: bool = True) -> None:
     """Ends shippers that run as threads of this process, with their files in order: what is
     sent is cleared away, which takes them a moment after the last acknowledgement."""
-    deadline = time.monotonic() + CLEARING_SECONDS
+    deadline = time.monotonic() + (CLEARING_SECONDS if wait else 0.0)
     while time.monotonic() < deadline and any(map(_to_clear, _threads)):
         time.sleep(0.02)
     for stop in _stops.values():
