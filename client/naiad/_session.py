@@ -21,7 +21,7 @@ from naiad.exceptions import (
     NaiadRejected,
     NaiadSpoolError,
 )
-from naiad.ledger import progress_of
+from naiad.ledger import note_dropped, progress_of
 from naiad.settings import DEFAULT_DASHBOARD
 from naiad.shipper.starting import shipper_runs, start_shipper
 from naiad.spool.folder import RunMemory, new_writer_id
@@ -221,6 +221,7 @@ class Session:
         if self.lost > self._lost_told:
             first = not self._lost_told
             self._lost_told = self.lost
+            note_dropped(self.spool.folder, self.lost)
             error = NaiadSpoolError(
                 f"the spool {self.spool.folder} can't be written ({self._lost_error}):"
                 f" {self.lost:,} records are lost so far; free some space, or set"

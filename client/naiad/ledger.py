@@ -14,6 +14,8 @@ from naiad.tally import Tally
 # What became of spools that are sent and gone, a small file for each.
 LEDGERS = "ledgers"
 _MOST_KEPT = 200
+# In a spool: how many calls found no room there.
+DROPPED = "dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,30 @@ def keep_ledger(
     with contextlib.suppress(OSError):
         folder = _ledgers(spool)
         folder.mkdir(mode=0o700, exist_ok=True)
+        file = folder / f"{spool.name}.json"
+        # Written once more when the spool is gone already.
+        dropped = max(dropped_in(spool), int(read_json(file).get("dropped", 0)))
         content = {
             "project": header.project, "run_id": header.run_id, "writer_id": header.writer_id,
-            "role": header.role, "final": final, **progress,
+            "role": header.role, "final": final, "dropped": dropped, **progress,
         }  # fmt: skip
-        write_json(folder / f"{spool.name}.json", content)
+        write_json(file, content)
         for old in sorted(folder.glob("*.json"))[:-_MOST_KEPT]:
             old.unlink(missing_ok=True)
+
+
+def note_dropped(spool: Path, count: int) -> None:
+    """Leaves word of calls that were dropped, for when their process is gone. Where a disk is
+    full, even that may not fit."""
+    with contextlib.suppress(OSError):
+        (spool / DROPPED).write_text(str(count))
+
+
+def dropped_in(spool: Path) -> int:
+    try:
+        return int((spool / DROPPED).read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def kept_ledgers(host: Path) -> list[dict[str, Any]]:
@@ -123,7 +142,7 @@ def ledger_of(
         acknowledged=made,
         stored=_tally(progress, "stored_tally"),
         rejected=_tally(progress, "rejected_tally"),
-        dropped=dropped,
+        dropped=max(dropped, dropped_in(spool), int(progress.get("dropped", 0))),
         torn=int(progress.get("torn", 0)),
     )
 

@@ -56,6 +56,18 @@ def verdict(error: grpc.RpcError) -> Verdict:
     return _VERDICTS.get(error.code(), Verdict.SUSPECT)
 
 
+_NO_CONNECTION = "failed to connect to all addresses; last error: "
+
+
+def explain(url: str, error: grpc.RpcError) -> str:
+    """What went wrong, for whoever waits for it."""
+    details = str(error.details() or "")
+    if details.startswith(_NO_CONNECTION):
+        # gRPC lists what it tried inside of what it tried; the last part is what it was told.
+        return f"no server answers at {url}: {details.rpartition(': ')[2]}"
+    return f"{url}: {error.code().name}: {details}"
+
+
 def pause_after(failures: int) -> float:
     """Seconds until the next try after so many failures in a row, jittered, so that a
     thousand clients don't come back as one."""

@@ -24,7 +24,7 @@ from naiad.shipper.batches import (
     tally_of_rejected,
 )
 from naiad.shipper.parking import Parking
-from naiad.shipper.server import Server, Verdict, pause_after, verdict
+from naiad.shipper.server import Server, Verdict, explain, pause_after, verdict
 from naiad.shipper.told import Told
 from naiad.spool.folder import read_json, read_progress, write_json, writer_lives
 from naiad.spool.layout import PROGRESS, TOKEN, WAITING, Header
@@ -494,7 +494,7 @@ class SpoolShip:
         self._say_trouble(error)
 
     def _say_trouble(self, error: grpc.RpcError) -> None:
-        text = f"{self.server.url}: {error.code().name}: {error.details()}"
+        text = explain(self.server.url, error)
         if text != self.told.trouble:
             self.told.trouble = text
             kind = "auth" if verdict(error) is Verdict.BLOCKED else "network"
