@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,10 @@ def open_channel(
         key = key_file or os.environ.get("NAIAD_TLS_KEY")
         if bool(certificate) != bool(key):
             raise ValueError(CERT_WITHOUT_KEY)
+        authority = ca_file or os.environ.get("NAIAD_TLS_CA")
+        _check_pem(authority, certificate, key)
         credentials = grpc.ssl_channel_credentials(
-            root_certificates=_content(ca_file or os.environ.get("NAIAD_TLS_CA")),
+            root_certificates=_content(authority),
             certificate_chain=_content(certificate),
             private_key=_content(key),
         )
@@ -63,6 +66,26 @@ def open_channel(
     else:
         channel = grpc.insecure_channel(target, settings)
     return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+
+
+def _check_pem(
+    authority: str | os.PathLike[str] | None,
+    certificate: str | os.PathLike[str] | None,
+    key: str | os.PathLike[str] | None,
+) -> None:
+    """gRPC takes any bytes, and says much later that it could not create a handshaker."""
+    if authority:
+        try:
+            ssl.create_default_context(cafile=authority)
+        except ssl.SSLError as error:
+            raise OSError(f"{authority} holds no CA certificate in PEM form: {error}") from error
+    if certificate and key:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
+        except ssl.SSLError as error:
+            raise OSError(
+                f"{certificate} and {key} are not a PEM certificate and its key: {error}"
+            ) from error
 
 
 def _content(file: str | os.PathLike[str] | None) -> bytes | None:

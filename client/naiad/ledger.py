@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,19 @@ class Ledger:
 
     project: str
     run_id: str
-    writer_id: str
+    writer_id: str = ""
     # Given to the run; what was dropped is not in it, since it was never written down.
-    logged: Tally
+    logged: Tally = field(default_factory=Tally)
     # In the server's durable log, or refused by the server.
-    acknowledged: Tally
+    acknowledged: Tally = field(default_factory=Tally)
     # Readable, or refused. While the store is behind, points are counted by whole batches.
-    stored: Tally
+    stored: Tally = field(default_factory=Tally)
     # Of those acknowledged; `records` counts messages, one for each thing refused.
-    rejected: Tally
+    rejected: Tally = field(default_factory=Tally)
     # Calls that found no room in the spool.
-    dropped: int
+    dropped: int = 0
     # Records that were broken when they were read back: a power cut, a failing disk.
-    torn: int
+    torn: int = 0
 
     @property
     def waiting(self) -> Tally:

@@ -54,7 +54,6 @@ from naiad.settings import (
 )
 from naiad.spool.folder import HostLock, RunMemory, host_folder, new_writer_id
 from naiad.spool.layout import Header
-from naiad.tally import Tally
 from naiad.types import File, Histogram, SourceTrackingConfig
 from naiad_proto.limits import (
     MAX_STRING_BYTES,
@@ -454,8 +453,7 @@ class Run:
         spool by reading it, so it is nothing for every step."""
         session = self._session
         if session is None:
-            nothing = Tally()
-            return Ledger(self.project, self.run_id, "", *[nothing] * 4, dropped=0, torn=0)
+            return Ledger(self.project, self.run_id)
         return ledger_of(
             session.spool.folder,
             session.header,

@@ -37,6 +37,8 @@ SCAN_SECONDS = 0.2
 SYNC_SECONDS = 1.0
 # How long to stay when nothing is left: a next process may come at once.
 IDLE_SECONDS = 5.0
+# Until a certificate that could not be read is looked at again.
+NO_WAY_SECONDS = 10.0
 # Leftovers under way at once.
 _MOST_LEFTOVERS = 32
 _MOST_AFTERWARDS = 64
@@ -62,6 +64,8 @@ class Shipper:
         # Sent and gone, and the store may still say something about them.
         self.afterwards: list[SpoolShip] = []
         self.unreadable: set[Path] = set()
+        # For spools to which no connection can be made at all: when to try again.
+        self._not_before: dict[Path, float] = {}
         self._forced_url = forced_url
         self._forced_token = forced_token
         self._offline_too = offline_too
@@ -157,7 +161,7 @@ class Shipper:
             lives = writer_lives(folder)
             if lives:
                 self._live.append((folder, header))
-            if ship:
+            if ship or time.monotonic() < self._not_before.get(folder, 0.0):
                 continue
             if header.mode == "offline" and not self._offline_too:
                 self.waiting_offline += 1
@@ -179,8 +183,9 @@ class Shipper:
             except (ValueError, OSError) as error:
                 text = f"nothing can be sent to {url}: {error}"
                 log.error("spool %s: %s", folder, text)
-                self.unreadable.add(folder)
                 self._tell_trouble(folder, text)
+                # Certificates are replaced, and file systems come back.
+                self._not_before[folder] = time.monotonic() + NO_WAY_SECONDS
                 return None
         return self._servers[key]
 
@@ -195,6 +200,8 @@ class Shipper:
 
     def _tell_trouble(self, folder: Path, text: str) -> None:
         told = Told.of(read_progress(folder))
+        if told.trouble == text:
+            return
         told.trouble = text
         told.say("network", text)
         with contextlib.suppress(OSError):
