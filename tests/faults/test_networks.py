@@ -13,8 +13,9 @@ from support_proxy import FAULTS, CuttingProxy, MeddlingProxy
 from support_truth import calls_in
 
 SEED = int(os.environ.get("NAIAD_SEED", str(time.time_ns() % 1_000_000)))
-# 4 of them in the long form.
-PATIENCE = int(os.environ.get("NAIAD_KILLS", "4"))
+# How often each fault is to strike, at the least.
+STRIKES = min(int(os.environ.get("NAIAD_KILLS", "4")), 20)
+PATIENCE = 40 + 10 * STRIKES
 
 
 @pytest.fixture
@@ -37,11 +38,13 @@ def meddling(benches: Callable[[int], Bench]) -> Iterator[tuple[Bench, MeddlingP
     proxy.close()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120 + PATIENCE)
 def test_connections_that_are_cut_and_delayed(cutting: tuple[Bench, CuttingProxy]) -> None:
     bench, proxy = cutting
     writer = bench.writer("w", 1_000_000, pause=0.002)
     wait_until(lambda: calls_in(bench.diaries) > 100, 30, "it logs")
-    wait_until(lambda: proxy.done["cut"] >= PATIENCE, 40 + PATIENCE, "it cuts")
+    wait_until(lambda: proxy.done["cut"] >= STRIKES, PATIENCE, "it cuts")
     writer.terminate()
     writer.communicate(timeout=60)
     proxy.calm = True
@@ -50,14 +53,16 @@ def test_connections_that_are_cut_and_delayed(cutting: tuple[Bench, CuttingProxy
     assert proxy.done["delayed"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120 + PATIENCE)
 def test_calls_that_are_doubled_reordered_and_denied(
     meddling: tuple[Bench, MeddlingProxy],
 ) -> None:
     bench, proxy = meddling
     writer = bench.writer("w", 1_000_000, pause=0.002)
     wait_until(
-        lambda: all(proxy.done[fault] >= PATIENCE // 2 for fault in FAULTS),
-        60 + PATIENCE,
+        lambda: all(proxy.done[fault] >= STRIKES // 2 for fault in FAULTS),
+        PATIENCE,
         "each of its faults",
     )
     writer.terminate()
