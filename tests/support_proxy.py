@@ -121,6 +121,49 @@ class CuttingProxy:
                 await writer.drain()
 
 
+class ConnectProxy:
+    """An HTTP proxy that knows CONNECT, and one server, whatever name it is asked for."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.asked: list[str] = []
+        self._own = OwnLoop()
+        self._server = self._own.call(self._start())
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        self._own.loop.call_soon_threadsafe(self._server.close)
+        self._own.close()
+
+    async def _start(self) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.asked.append(head.splitlines()[0])
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        ways = [
+            asyncio.create_task(_copy(reader, far_writer)),
+            asyncio.create_task(_copy(far_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            writer.transport.abort()
+            far_writer.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(64 * 1024):
+            writer.write(data)
+            await writer.drain()
+
+
 _WRITE = "/naiad.v1.IngestService/WriteBatch"
 _UPLOAD = "/naiad.v1.IngestService/UploadFile"
 _DENIALS = (

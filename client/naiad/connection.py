@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from naiad.address import CERT_WITHOUT_KEY, check_url
+from naiad.address import CERT_WITHOUT_KEY, check_url, is_loopback
 from naiad.settings import server_url
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 
@@ -50,6 +50,9 @@ def open_channel(
     parts = urlsplit(check_url(server_url(url)))
     target = parts.netloc
     settings = [*CHANNEL_OPTIONS, *options]
+    if is_loopback(parts.hostname or ""):
+        # http_proxy is about others; gRPC would take a server on this machine there too.
+        settings.append(("grpc.enable_http_proxy", 0))
     if parts.scheme == "grpcs":
         certificate = cert_file or os.environ.get("NAIAD_TLS_CERT")
         key = key_file or os.environ.get("NAIAD_TLS_KEY")

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+from click.testing import CliRunner
 from support_naiad import wait_until
 from support_proxy import CuttingProxy, MeddlingProxy
 from support_server import Server, serving
 from support_shipping import Shipping, acknowledged, points, spool_for
 
+from naiad.cli import main
 from naiad.shipper import spool as shipping_module
 from naiad.shipper.server import _told_pause, pause_after
 from naiad.spool.folder import host_folder, read_progress, spools
@@ -76,6 +78,17 @@ def test_a_batch_that_the_server_stumbles_over_holds_up_no_other(
     assert b"poison" in kept.read_bytes()
     for writer in (bad, good):
         writer.close()
+    wait_until(lambda: spools(host) == [], 20, "the spools are gone")
+    # The server is put right, and what is parked can be had after all.
+    still = CliRunner().invoke(main, ["sync", "--again", str(host.parent)])
+    assert still.exit_code == 1
+    assert "0 batches were taken this time, 1 were not" in still.output
+    proxy.poison = b""
+    done = CliRunner().invoke(main, ["sync", "--again", str(host.parent)])
+    assert done.exit_code == 0, done.output
+    strings = [text for batch in server.batches() for s in batch.string_series for text in s.values]
+    assert strings == ["poison"]
+    assert not list((host / "rejected").rglob("*.batch"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from support_bench import Bench
 from support_naiad import wait_until
-from support_proxy import FAULTS, CuttingProxy, MeddlingProxy
+from support_proxy import FAULTS, ConnectProxy, CuttingProxy, MeddlingProxy
 from support_truth import calls_in
 
 SEED = int(os.environ.get("NAIAD_SEED", str(time.time_ns() % 1_000_000)))
@@ -69,3 +69,28 @@ def test_calls_that_are_doubled_reordered_and_denied(
     writer.communicate(timeout=60)
     bench.check(least=100)
     assert "No server has refused anything" in bench.sync("--rejected")
+
+
+LOG = "diary = keeper('w')\nfor step in range(50): diary.step(step)\n"
+
+
+def test_an_http_proxy_is_used_for_other_hosts(bench: Bench) -> None:
+    proxy = ConnectProxy(bench.platform.port)
+    bench.url = "grpc://naiad.example:7420"
+    try:
+        process = bench.script(LOG, http_proxy=f"http://127.0.0.1:{proxy.port}", no_proxy="")
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        bench.check(least=50)
+        assert proxy.asked
+        assert set(proxy.asked) == {"CONNECT naiad.example:7420 HTTP/1.1"}
+    finally:
+        bench.close()
+        proxy.close()
+
+
+def test_no_http_proxy_stands_before_this_machine(bench: Bench) -> None:
+    process = bench.script(LOG, http_proxy="http://127.0.0.1:1", no_proxy="")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    bench.check(least=50)

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from naiad.cli._parked import send_again
 from naiad.cli._spools import show_rejected, show_status
 from naiad.settings import api_token, spool_root
 from naiad.shipper.shipper import Shipper
@@ -28,6 +29,7 @@ PATIENCE_SECONDS = 30.0
 @click.option("--status", is_flag=True, help="Only say what is there, and what became of it.")
 @click.option("--json", "as_json", is_flag=True, help="--status as a JSON array.")
 @click.option("--rejected", is_flag=True, help="Only show what servers did not take, and why.")
+@click.option("--again", is_flag=True, help="Offer once more what servers refused as a whole.")
 @click.option("--url", envvar="NAIAD_URL", help="Send to this server instead of each run's own.")
 @click.option(
     "--token", help="API token; default NAIAD_API_TOKEN, then the one that the run was given."
@@ -38,6 +40,7 @@ def sync(
     status: bool,
     as_json: bool,
     rejected: bool,
+    again: bool,
     url: str | None,
     token: str | None,
 ) -> None:
@@ -57,6 +60,9 @@ def sync(
         show_status(root, hosts, as_json=as_json)
     elif rejected:
         show_rejected(hosts)
+    elif again:
+        if send_again(hosts, url, api_token(token)):
+            raise SystemExit(1)
     else:
         left = sum(send(host, url, api_token(token), watch) for host in hosts)
         if left:
