@@ -85,11 +85,15 @@ class Bench:
                 found.append(process)
         return found
 
-    def kill_shippers(self) -> None:
+    def kill_shippers(self) -> int:
+        """Returns how many there were."""
+        killed = 0
         for process in self.shippers():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
                 process.wait(10)
+                killed += 1
+        return killed
 
     def sync(self, *arguments: str, status: int | None = 0) -> str:
         """`naiad sync`; returns what it said."""

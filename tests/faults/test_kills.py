@@ -27,6 +27,7 @@ ENDLESS = 1_000_000
 def test_killed_at_random_moments(benches: Callable[[int], Bench], victim: str) -> None:
     bench = benches(SEED)
     process: subprocess.Popen[str] | None = None
+    killed = 0
     for moment in range(MOMENTS):
         if process is None:
             process = bench.writer(f"{victim}{moment}", ENDLESS, pause=0.002)
@@ -35,13 +36,18 @@ def test_killed_at_random_moments(benches: Callable[[int], Bench], victim: str) 
                 wait_until(lambda before=before: calls_in(bench.diaries) > before, 30, "it logs")
             # Else also while Python starts, or the run, or its first segment.
         # A moment is what is asked for here, not a state.
-        time.sleep(bench.random.uniform(0, 0.3))
-        if victim != "logger":
-            bench.kill_shippers()
+        if victim == "logger":
+            time.sleep(bench.random.uniform(0, 0.3))
+        else:
+            # Half of it while it starts, half while it ships.
+            wait_until(bench.shippers, 30, "a shipper is there")
+            time.sleep(bench.random.uniform(0, 1.0))
+            killed += bench.kill_shippers()
         if victim != "shipper":
             process.kill()
             process.communicate()
             process = None
+    assert killed >= MOMENTS * 0.8 or victim == "logger"
     # The same script once more, which ends as it should; and the shipper's own way to its end,
     # or a sync after everything is dead.
     if process:
