@@ -19,8 +19,16 @@ LOG = "shipper.log"
 CLEARING_SECONDS = 1.0
 _LARGEST_LOG = 1024 * 1024
 
+
+class _Outliving(subprocess.Popen[bytes]):
+    """A child that goes on without us, by intent: no ResourceWarning says it was forgotten."""
+
+    def __del__(self) -> None:
+        pass
+
+
 # The ones that this process has started, by folder.
-_processes: dict[Path, subprocess.Popen[bytes]] = {}
+_processes: dict[Path, _Outliving] = {}
 _threads: dict[Path, threading.Thread] = {}
 _stops: dict[Path, threading.Event] = {}
 
@@ -62,7 +70,7 @@ def _start_process(host: Path) -> None:
         environment.pop(name, None)
     with log_file.open("ab") as errors:
         # A session of its own: Ctrl-C in the terminal ends the training, not the sending.
-        _processes[host] = subprocess.Popen(
+        _processes[host] = _Outliving(
             [sys.executable, "-m", "naiad.shipper", str(host)],
             stdin=subprocess.DEVNULL,
             stdout=errors,
