@@ -15,7 +15,7 @@ from support_bench import Bench
 from support_naiad import wait_until
 from support_truth import calls_in
 
-MOMENTS = int(os.environ.get("NAIAD_KILLS", "4"))
+MOMENTS = int(os.environ.get("NAIAD_KILLS", "3"))
 SEED = int(os.environ.get("NAIAD_SEED", str(time.time_ns() % 1_000_000)))
 # More than it ever gets to.
 ENDLESS = 1_000_000
