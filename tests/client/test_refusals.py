@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,8 @@ from naiad.cli import main
 from naiad.shipper import spool as shipping_module
 from naiad.shipper.server import _told_pause, pause_after
 from naiad.spool.folder import host_folder, read_progress, spools
+from naiad_proto.v1.ingest_pb2 import ProgressResponse
+from naiad_proto.v1.log_pb2 import WriterProgress
 
 
 @pytest.fixture
@@ -218,3 +221,30 @@ def test_the_servers_own_delay_counts(
         channel.close()
         proxy.close()
     assert seen == [0.05]
+
+
+def test_what_is_refused_late_is_parked_too_also_when_the_spool_is_gone(
+    server: Server, host: Path, shipping: Callable[..., Shipping], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = spool_for(host, server.url)
+    writer.metrics({"a": 1.0}, 0, 0)
+    name, last, writer_id = writer.folder.name, writer.last_record, writer.header.writer_id
+
+    def progress(*_: object) -> Future[ProgressResponse]:
+        answer: Future[ProgressResponse] = Future()
+        told = WriterProgress(writer_id=writer_id)
+        if not writer.folder.exists():
+            told.late_rejections.add(record=2, path="a", message="a: found out late")
+            told.stored.add(first=1, last=last)
+        answer.set_result(ProgressResponse(writers=[told]))
+        return answer
+
+    monkeypatch.setattr("naiad.shipper.server.Server.progress", progress)
+    writer.close()
+    shipping()
+    kept = host / "rejected" / name / "rejected.jsonl"
+    wait_until(kept.exists, 20, "it is parked")
+    (line,) = kept.read_text().splitlines()
+    assert json.loads(line)["reason"] == "a: found out late"
+    shown = CliRunner().invoke(main, ["sync", "--rejected", str(host.parent)])
+    assert "a: found out late" in shown.output
