@@ -116,6 +116,10 @@ class _Bytes:
         capture.take_bytes(name, bytes(data))
         return written
 
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._naiad[2].buffer, name)
 

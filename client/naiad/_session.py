@@ -84,14 +84,16 @@ class Session:
         return self.header.mode == "offline"
 
     def _begin(self) -> None:
-        self.item(
-            pb.Item(
-                writer_status=pb.WriterStatus(
-                    state=pb.WRITER_STATE_RUNNING, started_at=now_ms(),
-                    host=self.header.host, pid=self.header.pid,
-                )
+        states = [pb.WRITER_STATE_RUNNING]
+        if self.header.role != "process":
+            # A child does not keep the run running: its parent does, and a child that is swept
+            # away with its container has nobody to tell its end.
+            states.append(pb.WRITER_STATE_FINISHED)
+        for state in states:
+            status = pb.WriterStatus(
+                state=state, started_at=now_ms(), host=self.header.host, pid=self.header.pid
             )
-        )  # fmt: skip
+            self.item(pb.Item(writer_status=status))
         self._ensure_shipper()
         self._watching = threading.Thread(target=self._watch, name="naiad watch", daemon=True)
         self._watching.start()

@@ -8,18 +8,16 @@ import platform
 import re
 import shlex
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from naiad._configs import ConfigValue
+from naiad._git import Git
+from naiad._secrets import without_password, without_secrets
 from naiad.types import File, SourceTrackingConfig
 from naiad_proto.limits import MAX_STRING_BYTES
 
-GIT_SECONDS = 5.0
 MAX_DIFF_BYTES = 10 * 1024 * 1024
 _CUT = b"\n[cut here: the diff is longer than 10 MiB]\n"
 
@@ -29,39 +27,53 @@ _JOB_VARIABLES = (
     "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_CLUSTER_NAME", "SLURM_JOB_PARTITION",
     "KUBERNETES_NAMESPACE", "POD_NAME", "POD_NAMESPACE", "JOB_COMPLETION_INDEX",
     "TRAINING_JOB_NAME", "SM_CURRENT_HOST", "SM_CURRENT_INSTANCE_TYPE",
-    "RAY_JOB_ID", "RAY_NODE_ID",
+    "RAY_JOB_ID", "RAY_NODE_ID", "PBS_JOBID", "LSB_JOBID",
+    "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_SIZE",
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID",
     "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 
-
-def source_attributes(config: SourceTrackingConfig) -> dict[str, ConfigValue]:
-    """Facts by path. What can't be told is left out; never raises."""
-    found: dict[str, ConfigValue] = {}
-    if config.upload_run_command:
-        found["command"] = shlex.join(_command())
-        found["working_folder"] = os.getcwd()
-    if config.track_git:
-        found.update(_git_facts())
-    if config.track_packages:
-        found["python/version"] = platform.python_version()
-        found["python/executable"] = sys.executable
-        found["python/packages"] = _packages()
-    if config.track_host:
-        found.update(_host())
-    return {f"{config.namespace}/{name}": value for name, value in found.items() if value != ""}
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-def source_files(config: SourceTrackingConfig) -> dict[str, File]:
-    """Diffs and the entry point, by path; never raises."""
-    files: dict[str, File] = {}
-    if config.upload_entry_point and (script := _entry_point()):
-        files["entry_point"] = File(str(script))
-    if config.upload_diff_head and (diff := _diff("HEAD")):
-        files["git/diff_head"] = File(diff, "text/x-diff", destination="diff_head.patch")
-    if config.upload_diff_upstream and (diff := _diff("@{upstream}")):
-        files["git/diff_upstream"] = File(diff, "text/x-diff", destination="diff_upstream.patch")
-    return {f"{config.namespace}/{name}": file for name, file in files.items()}
+class Source:
+    """What `config` asks for. What can't be told is left out; never raises."""
+
+    def __init__(self, config: SourceTrackingConfig) -> None:
+        self._config = config
+        self._git = _git()
+
+    def attributes(self) -> dict[str, ConfigValue]:
+        """Facts by path."""
+        config = self._config
+        found: dict[str, ConfigValue] = {}
+        if config.upload_run_command:
+            found["command"] = shlex.join(without_secrets(_command()))
+            with contextlib.suppress(OSError):
+                found["working_folder"] = os.getcwd()
+        if config.track_git:
+            found.update(_git_facts(self._git))
+        if config.track_packages:
+            found["python/version"] = platform.python_version()
+            found["python/executable"] = sys.executable
+            found["python/packages"] = _packages()
+        if config.track_host:
+            found.update(_host())
+        return {f"{config.namespace}/{name}": value for name, value in found.items() if value != ""}
+
+    def files(self) -> dict[str, File]:
+        """Diffs and the entry point, by path."""
+        config = self._config
+        files: dict[str, File] = {}
+        if config.upload_entry_point and (script := _entry_point()):
+            files["entry_point"] = File(str(script))
+        for wanted, base, name in (
+            (config.upload_diff_head, "HEAD", "diff_head"),
+            (config.upload_diff_upstream, "@{upstream}", "diff_upstream"),
+        ):
+            if wanted and (diff := _diff(self._git, base)):
+                files[f"git/{name}"] = File(diff, "text/x-diff", destination=f"{name}.patch")
+        return {f"{config.namespace}/{name}": file for name, file in files.items()}
 
 
 def _command() -> list[str]:
@@ -74,8 +86,8 @@ def _entry_point() -> Path | None:
     name = getattr(main, "__file__", None)
     if not name:
         return None
-    path = Path(name).absolute()
     with contextlib.suppress(OSError):
+        path = Path(name).absolute()
         if path.is_file() and path.stat().st_size <= MAX_DIFF_BYTES:
             return path
     return None
@@ -84,69 +96,84 @@ def _entry_point() -> Path | None:
 # --- git ---------------------------------------------------------------------------------------
 
 
-def _git(*arguments: str) -> bytes | None:
-    """What git says; None when there is no git, no repository, or it takes too long."""
+def _git() -> Git:
+    """Of the working folder, or where that is in no repository, of the script that runs."""
+    script = _entry_point()
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            capture_output=True,
-            timeout=GIT_SECONDS,
-            check=True,
-            stdin=subprocess.DEVNULL,
-            # Looking must not write, not even git's own index, nor ask for a password.
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
+        here = Path.cwd()
+    except OSError:
+        # It was removed.
+        here = Path("/")
+    for folder in (here, *here.parents):
+        if (folder / ".git").exists():
+            return Git(here)
+    return Git(script.parent if script else here)
 
 
-def _line(*arguments: str) -> str:
-    return (_git(*arguments) or b"").decode("utf-8", "replace").strip()
-
-
-def _git_facts() -> dict[str, ConfigValue]:
-    commit = _line("rev-parse", "HEAD")
+def _git_facts(git: Git) -> dict[str, ConfigValue]:
+    commit = git.line("rev-parse", "--verify", "-q", "HEAD")
     if not commit:
         return {}
     facts: dict[str, ConfigValue] = {"git/commit": commit}
-    facts["git/branch"] = _line("rev-parse", "--abbrev-ref", "HEAD")
-    facts["git/message"] = _line("log", "-1", "--format=%s")
-    facts["git/author"] = _line("log", "-1", "--format=%an <%ae>")
-    facts["git/remote"] = without_password(_line("config", "--get", "remote.origin.url"))
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    # None where HEAD is detached.
+    facts["git/branch"] = git.line("symbolic-ref", "--short", "-q", "HEAD")
+    facts["git/message"] = git.line("log", "-1", "--format=%s")
+    facts["git/author"] = git.line("log", "-1", "--format=%an <%ae>")
+    facts["git/remote"] = without_password(git.line("config", "--get", "remote.origin.url"))
+    # As `git describe --dirty`: what git does not track says nothing about the commit.
+    status = git.ask("status", "--porcelain", "--untracked-files=no")
     if status is not None:
         facts["git/dirty"] = bool(status.strip())
     return facts
 
 
-def without_password(url: str) -> str:
-    """A remote's URL without user and password."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return re.sub(r"//[^@/]*@", "//", url)
-    if not parts.scheme or "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _diff(base: str) -> bytes:
-    diff = _git("diff", "--no-ext-diff", "--no-textconv", base) or b""
+def _diff(git: Git, base: str) -> bytes:
+    diff = git.ask("diff", "--no-ext-diff", "--no-textconv", base, most=MAX_DIFF_BYTES) or b""
     return diff if len(diff) <= MAX_DIFF_BYTES else diff[:MAX_DIFF_BYTES] + _CUT
 
 
 # --- surroundings ------------------------------------------------------------------------------
 
 
+# Where a package's own folder has its metadata, by the folder's ending.
+_METADATA = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
+
+
 def _packages() -> str:
-    """As pip freeze has them, a line each."""
-    lines = set()
-    for package in metadata.distributions():
-        with contextlib.suppress(Exception):
-            lines.add(f"{package.metadata['Name']}=={package.version}")
-    text = "\n".join(sorted(lines, key=str.lower))
+    """As pip freeze has them, a line each.
+
+    From the first lines of the installed packages' metadata: importlib.metadata parses all of
+    each file by means of `email`, which would stay in the training's memory: 3 MB.
+    """
+    lines: dict[str, str] = {}
+    for folder in sys.path:
+        with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+            for entry in entries:
+                # What comes first on the path is what is imported.
+                if found := _package(entry):
+                    name, version = found
+                    lines.setdefault(re.sub(r"[-_.]+", "-", name).lower(), f"{name}=={version}")
+    text = "\n".join(lines[key] for key in sorted(lines))
     return text.encode()[:MAX_STRING_BYTES].decode("utf-8", "ignore")
+
+
+def _package(entry: os.DirEntry[str]) -> tuple[str, str] | None:
+    """Name and version of the package whose metadata the entry is."""
+    file = _METADATA.get(os.path.splitext(entry.name)[1])
+    if file is None:
+        return None
+    found: dict[str, str] = {}
+    with (
+        contextlib.suppress(OSError),
+        open(os.path.join(entry.path, file), encoding="utf-8", errors="replace") as lines,
+    ):
+        for line in lines:
+            key, colon, value = line.partition(":")
+            if not colon or len(found) == 2:
+                break
+            if key in {"Name", "Version"}:
+                found[key] = value.strip()
+    return (found["Name"], found["Version"]) if len(found) == 2 else None
 
 
 def _host() -> dict[str, ConfigValue]:
@@ -160,6 +187,22 @@ def _host() -> dict[str, ConfigValue]:
     for name in _JOB_VARIABLES:
         if value := os.environ.get(name):
             facts[f"job/{name.lower()}"] = value[:1000]
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        facts.setdefault("job/pod_name", socket.gethostname())
+        with contextlib.suppress(OSError):
+            facts.setdefault("job/pod_namespace", _POD_NAMESPACE.read_text().strip())
+    facts.update(_ray())
+    return facts
+
+
+def _ray() -> dict[str, ConfigValue]:
+    """As Ray says, where the training uses it."""
+    ray = sys.modules.get("ray")
+    facts: dict[str, ConfigValue] = {}
+    with contextlib.suppress(Exception):
+        context = ray.get_runtime_context()  # type: ignore[union-attr]
+        facts["job/ray_job_id"] = str(context.get_job_id())
+        facts["job/ray_node_id"] = str(context.get_node_id())
     return facts
 
 

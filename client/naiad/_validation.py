@@ -54,6 +54,7 @@ def _items(what: str, data: Any, check: Callable[[str, Any], T]) -> tuple[dict[s
 
 def number(path: str, value: Any) -> float:
     """A metric's value as a float. Raises ValueError."""
+    kind = type(value).__name__
     if isinstance(value, int | float | Decimal | Fraction):
         try:
             return float(value)
@@ -61,24 +62,41 @@ def number(path: str, value: Any) -> float:
             raise ValueError(
                 f"{shorten(path)!r} is too large for a 64-bit float: {_shown(value)}"
             ) from None
-    if isinstance(value, str | bytes | None):
-        raise ValueError(f"{shorten(path)!r} is {_shown(value)}; a metric is a number")
+        except ValueError as error:
+            raise ValueError(f"{shorten(path)!r} is {_shown(value)} ({kind}): {error}") from None
+    if value is None or isinstance(value, str | bytes | complex):
+        raise ValueError(f"{shorten(path)!r} is {_shown(value)} ({kind}); a metric is a number")
     item = getattr(value, "item", None)
+    why = ""
     if callable(item):
         # numpy's scalars, and 0-dimensional or one-element tensors of any framework.
         try:
             single = item()
-        except Exception:
-            single = None
+        except Exception as error:
+            single, why = None, _first_line(error)
         if isinstance(single, int | float):
             return number(path, single)
+        if type(single).__module__ == "numpy" and kind in {"longdouble", "float128", "float96"}:
+            # Wider than Python's own float.
+            return float(single)
     elif hasattr(type(value), "__float__"):
-        return float(value)
+        # TensorFlow's, and whatever else says that it is a number.
+        try:
+            return float(value)
+        except Exception as error:
+            why = _first_line(error)
     shape = getattr(value, "shape", None)
-    more = f" of shape {tuple(shape)}" if shape is not None else ""
-    raise ValueError(
-        f"{shorten(path)!r} is of type {type(value).__name__}{more}; a metric is one number"
-    )
+    try:
+        more = "" if shape is None else f" of shape {tuple(shape)}"
+        one = shape is None or len(shape) == 0
+    except Exception:
+        more, one = "", True
+    reason = f" ({why})" if why and one else ""
+    raise ValueError(f"{shorten(path)!r} is of type {kind}{more}; a metric is one number{reason}")
+
+
+def _first_line(error: Exception) -> str:
+    return shorten(f"{type(error).__name__}: {error}".splitlines()[0], 120)
 
 
 def check_metrics(data: Any) -> tuple[dict[str, float], list[str]]:

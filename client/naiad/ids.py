@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 import time
 
 _ADJECTIVES = (
@@ -21,12 +21,14 @@ _NOUNS = (
     "rapids", "reed", "reef", "river", "salmon", "shoal", "shore", "source", "spring", "stork",
     "strait", "stream", "swan", "tern", "tide", "trout", "turtle", "wave", "weir", "whale",
 )  # fmt: skip
+# As good as `secrets`, which loads all of OpenSSL besides: 4 MB.
+_choice = random.SystemRandom().choice
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 def generate_run_id() -> str:
     """Such as "brave-otter-261124-7f3k2a9qmw": two words, the UTC date, and 49 random bits
     besides. No slash, safe in URLs and file names."""
-    words = f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}"
+    words = f"{_choice(_ADJECTIVES)}-{_choice(_NOUNS)}"
     day = time.strftime("%y%m%d", time.gmtime())
-    return f"{words}-{day}-{''.join(secrets.choice(_LETTERS) for _ in range(10))}"
+    return f"{words}-{day}-{''.join(_choice(_LETTERS) for _ in range(10))}"

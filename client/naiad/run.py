@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,11 +17,25 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from naiad import _ending
+from naiad._arguments import (
+    chosen_mode,
+    chosen_namespace,
+    chosen_token,
+    completion_of,
+    config_item,
+    fork_micro_step,
+    moment,
+    names_in,
+    sampling_interval,
+    time_argument,
+    writable_host_folder,
+)
 from naiad._callbacks import Callbacks, ErrorCallback
-from naiad._configs import ConfigValue, plan_configs
-from naiad._console_series import ConsoleSeries
+from naiad._children import Origin, attached, mute, pickled
+from naiad._configs import plan_configs
+from naiad._ranks import ranks_of
+from naiad._recording import Recording
 from naiad._session import Session, now_ms, say
-from naiad._source import source_attributes, source_files
 from naiad._validation import (
     check_files,
     check_histograms,
@@ -29,7 +43,6 @@ from naiad._validation import (
     check_step,
     check_strings,
     check_tags,
-    check_timestamp,
 )
 from naiad.address import check_url
 from naiad.exceptions import (
@@ -42,23 +55,18 @@ from naiad.exceptions import (
 from naiad.ids import generate_run_id
 from naiad.ledger import Ledger, ledger_of
 from naiad.settings import (
-    MODES,
-    api_token,
-    default_namespace,
     default_project,
     host_name,
     raise_on_failure,
     server_url,
-    spool_root,
     tls_files,
 )
-from naiad.spool.folder import HostLock, RunMemory, host_folder, new_writer_id
+from naiad.spool.folder import RunMemory, new_writer_id
 from naiad.spool.layout import Header
 from naiad.types import File, Histogram, SourceTrackingConfig
 from naiad_proto.limits import (
     MAX_STRING_BYTES,
     check_experiment_name,
-    check_path,
     check_project,
     check_run_id,
 )
@@ -71,6 +79,7 @@ CLOSE_SECONDS = 30.0
 COPIED_BYTES = 16 * 1024 * 1024
 
 _SOURCE = SourceTrackingConfig()
+_LAST_WHOLE_STEP = MAX_MICRO_STEP // MICRO
 
 
 class Run:
@@ -83,6 +92,13 @@ class Run:
 
     Threads may share a run. A forked child that logs becomes a writer of its own.
     """
+
+    callbacks: Callbacks
+    _mode: str
+    _session: Session | None
+    _recording: Recording | None
+    # In another process than the one that began the run: from what to make a session.
+    _forked_from: Origin | None
 
     def __init__(
         self,
@@ -101,10 +117,15 @@ class Run:
         tls_cert: str | os.PathLike[str] | None = None,
         tls_key: str | os.PathLike[str] | None = None,
         enable_console_log_capture: bool = True,
+        console: Literal["python", "fd"] = "python",
         hardware_interval: float | None = 10.0,
         runtime_namespace: str | None = None,
         source_tracking_config: SourceTrackingConfig | None = _SOURCE,
         inherit_configs: bool = True,
+        rank: int | None = None,
+        local_rank: int | None = None,
+        world_size: int | None = None,
+        rank_zero_only: bool = False,
         async_lag_threshold: float | None = None,
         on_async_lag_callback: Callable[[], None] | None = None,
         on_queue_full_callback: ErrorCallback | None = None,
@@ -127,50 +148,51 @@ class Run:
         tls_cert, tls_key: PEM files that show the server who this client is, where it asks for
             that; default NAIAD_TLS_CERT and NAIAD_TLS_KEY.
         enable_console_log_capture: keep what the process prints as string series.
+        console: "python" keeps what sys.stdout and sys.stderr print; "fd" also what subprocesses
+            and C code write, and the last words before a SIGKILL.
         hardware_interval: seconds between hardware samples; None for none.
         runtime_namespace: where those two go; default runtime/<host>.
         source_tracking_config: what to keep of the source code; None for nothing.
+        rank, local_rank, world_size: of this process among those that train together; default
+            as torchrun, Open MPI, Slurm or Ray say.
+        rank_zero_only: on other ranks the logging methods do nothing; what a run records by
+            itself (console, hardware, how the process ends) is recorded on every one.
         async_lag_threshold: seconds; `on_async_lag_callback` is called when the oldest
             record not yet taken by the server is older than that.
 
         Raises NaiadValueError or NaiadTypeError for a wrong argument, and nothing else.
         """
-        self._mode = _mode(mode)
-        self._given_project = project
         self.run_id = generate_run_id() if run_id is None else run_id
         self.experiment_name = experiment_name
         self.project = self._checked_identity(project)
-        fork_micro = _fork_step(fork_run_id, fork_step)
-        born = now_ms() if creation_time is None else _timestamp("creation_time", creation_time)
-        self._namespace = _namespace(runtime_namespace)
-        interval = _interval(hardware_interval)
+        fork_micro = fork_micro_step(fork_run_id, fork_step)
+        born = now_ms() if creation_time is None else time_argument("creation_time", creation_time)
+        self._namespace = chosen_namespace(runtime_namespace)
+        interval = sampling_interval(hardware_interval)
         try:
             address = check_url(server_url(url))
             ca_file, cert_file, key_file = tls_files(tls_ca, tls_cert, tls_key)
         except ValueError as error:
             raise NaiadValueError(str(error)) from None
 
-        self.callbacks = Callbacks(
+        if console not in ("python", "fd"):
+            raise NaiadValueError(f"console {console!r} is none of 'python', 'fd'")
+        ranks = ranks_of(rank, local_rank, world_size)
+        callbacks = Callbacks(
             on_error=on_error_callback,
             on_warning=on_warning_callback,
             on_network_error=on_network_error_callback,
             on_queue_full=on_queue_full_callback,
             on_async_lag=on_async_lag_callback,
         )
-        self._guard = threading.RLock()
-        self._closed = False
-        self._session: Session | None = None
-        # In a forked child: the parent's session, from which to make one.
-        self._forked_from: Session | None = None
-        self._ended = False
-        self._console: ConsoleSeries | None = None
-        self._primary: HostLock | None = None
-        self._source_thread: threading.Thread | None = None
+        self._bare(chosen_mode(mode), self.run_id, self.project, callbacks)
+        if rank_zero_only and not ranks.leads:
+            mute(self)
         if self._mode == "disabled":
             return
 
-        token = None if self._mode == "offline" else _token(api_token)
-        host, note = _host_folder(log_directory)
+        token = None if self._mode == "offline" else chosen_token(api_token)
+        host, note = writable_host_folder(log_directory)
         header = Header(
             project=self.project,
             run_id=self.run_id,
@@ -205,18 +227,34 @@ class Run:
         if note:
             self.callbacks.warning(NaiadSpoolError(note))
         self._begin(born, fork_run_id, fork_micro, inherit_configs)
-        self._primary = memory.console_lock()
-        is_primary = self._primary.take()
-        if enable_console_log_capture:
-            self._console = ConsoleSeries(self, memory, self._namespace, plain_name=is_primary)
-            self._console.start()
-        if source_tracking_config is not None and is_primary:
-            self._source_thread = threading.Thread(
-                target=self._record_source, args=(source_tracking_config,),
-                name="naiad source", daemon=True,
+        try:
+            self._recording = Recording(
+                self, memory, self._namespace, ranks,
+                console=console if enable_console_log_capture else None,
+                source=source_tracking_config,
             )  # fmt: skip
-            self._source_thread.start()
+        except OSError as error:
+            self.callbacks.warning(
+                NaiadError(f"neither console nor source of the run are recorded: {error}")
+            )
         _ending.watch(self)
+
+    def _bare(self, mode: str, run_id: str, project: str, callbacks: Callbacks) -> None:
+        """A run without a spool."""
+        self._mode = mode
+        self.run_id, self.project = run_id, project
+        self.callbacks = callbacks
+        self._guard = threading.RLock()
+        self._closed = False
+        self._session = None
+        self._forked_from = None
+        self._ended = False
+        self._muted = False
+        self._recording = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Into a spawned child, where it is a writer of its own as soon as it logs.
+        return attached, (type(self), pickled(self))
 
     # --- logging -------------------------------------------------------------------------
 
@@ -269,12 +307,12 @@ class Run:
         completion: float | None,
     ) -> None:
         try:
-            micro, at = check_step(step), _at(timestamp)
+            micro, at = check_step(step), moment(timestamp)
             if completion is not None and not preview:
                 raise ValueError("preview_completion is given without preview=True")
-            far = _completion(completion)
+            far = completion_of(completion)
         except (ValueError, TypeError) as error:
-            self._refuse([f"metrics {_names(data)}: {error}"])
+            self._refuse([f"metrics {names_in(data)}: {error}"])
             return
         good, problems = check_metrics(data)
         if good:
@@ -305,7 +343,7 @@ class Run:
             return
         good, problems = plan_configs(data, flatten=flatten, cast_unsupported=cast_unsupported)
         for path, value in good.items():
-            session.item(_config_item(path, value))
+            session.item(config_item(path, value))
         self._refuse(problems)
 
     def log_string_series(
@@ -376,10 +414,7 @@ class Run:
         if session is None:
             return
         good, problems = check_files(files)
-        for path, file in good.items():
-            item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
-            problems += self._spool_file(session, path, file, item)
-        self._refuse(problems)
+        self._refuse(problems + self._spool_files(session, good))
 
     def log_files(
         self,
@@ -401,6 +436,13 @@ class Run:
             item = pb.Item(timestamp=placed[1], file_point=point)
             problems += self._spool_file(session, path, file, item)
         self._refuse(problems)
+
+    def _spool_files(self, session: Session, files: Mapping[str, File]) -> list[str]:
+        problems = []
+        for path, file in files.items():
+            item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
+            problems += self._spool_file(session, path, file, item)
+        return problems
 
     def _spool_file(self, session: Session, path: str, file: File, item: pb.Item) -> list[str]:
         name, mime_type = file.name_for(path), file.mime_type_for(path)
@@ -442,10 +484,18 @@ class Run:
             if verbose:
                 say("the run is offline: nothing is sent until `naiad sync`")
             return False
-        if self._console:
-            self._console.flush()
-        self._join_source()
-        return session.wait(what, timeout, verbose=verbose)
+        if self._recording:
+            self._recording.flush()
+        return self._reached(session, what, timeout, verbose=verbose)
+
+    def _reached(
+        self, session: Session, what: str, timeout: float | None, *, verbose: bool
+    ) -> bool:
+        begin = time.monotonic()
+        if not session.wait(what, timeout, verbose=verbose):
+            return False
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begin))
+        return self._recording is None or self._recording.wait(what, left)
 
     def ledger(self) -> Ledger:
         """What became of everything that this process has logged to the run: how much is in
@@ -546,27 +596,7 @@ class Run:
             create.inherit_configs = inherit_configs
         self._session.item(pb.Item(create_run=create))
         if self.experiment_name is not None:
-            self._session.item(_config_item("sys/name", self.experiment_name))
-
-    def _record_source(self, config: SourceTrackingConfig) -> None:
-        """In a thread: git may take its time on a large repository."""
-        try:
-            session = self._session
-            if session is None:
-                return
-            for path, value in source_attributes(config).items():
-                session.item(_config_item(path, value))
-            files: Mapping[str, str | Path | bytes | File] = source_files(config)
-            for path, file in check_files(files)[0].items():
-                item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
-                self._spool_file(session, path, file, item)
-        except Exception as error:
-            self.callbacks.warning(NaiadError(f"the source could not be looked at: {error}"))
-
-    def _join_source(self) -> None:
-        thread = self._source_thread
-        if thread and thread is not threading.current_thread():
-            thread.join(10.0)
+            self._session.item(config_item("sys/name", self.experiment_name))
 
     # --- the end -------------------------------------------------------------------------
 
@@ -583,9 +613,8 @@ class Run:
                 return
             self._ended = True
         try:
-            if self._console:
-                self._console.stop()
-            self._join_source()
+            if self._recording:
+                self._recording.stop(patient=state != pb.WRITER_STATE_STOPPED)
         except KeyboardInterrupt:
             # The second one: what is left to do is a few writes, and no waiting.
             _ending.hurry()
@@ -593,7 +622,7 @@ class Run:
             text = "".join(traceback.format_exception(error))
             # Its end says most.
             text = text.encode("utf-8", "replace")[-MAX_STRING_BYTES:].decode("utf-8", "ignore")
-            session.item(_config_item(f"{self._namespace}/traceback", text))
+            session.item(config_item(f"{self._namespace}/traceback", text))
         session.end(state, reason)
 
     def _stopped_by(self, signal_name: str) -> None:
@@ -603,8 +632,8 @@ class Run:
             if session is None or self._ended:
                 return
             self._ended = True
-        if self._console:
-            self._console.flush()
+        if self._recording:
+            self._recording.flush_console()
         session.end(pb.WRITER_STATE_STOPPED, signal_name)
 
     def _wait_at_end(self, seconds: float, *, quiet: bool = False) -> None:
@@ -614,7 +643,7 @@ class Run:
         done = False
         if seconds > 0 and not _ending.hurried():
             try:
-                done = session.wait("acknowledged", seconds, verbose=True)
+                done = self._reached(session, "acknowledged", seconds, verbose=True)
             except KeyboardInterrupt:
                 _ending.hurry()
         if not done and not quiet and session.spool.folder.exists():
@@ -637,8 +666,8 @@ class Run:
             return
         self._wait_at_end(timeout, quiet=quiet)
         session.close()
-        if self._primary:
-            self._primary.release()
+        if self._recording:
+            self._recording.release()
         if session.offline and not os.environ.get("NAIAD_QUIET"):
             say(f"run {self.run_id} is kept in {session.spool.folder}; send it with `naiad sync`")
 
@@ -647,10 +676,9 @@ class Run:
     def _after_fork_in_child(self) -> None:
         self._guard = threading.RLock()
         self.callbacks._guard = threading.RLock()
-        self._source_thread = None
-        if self._console:
-            self._console.leave()
-            self._console = None
+        if self._recording:
+            self._recording.leave()
+            self._recording = None
         if self._session:
             self._session.after_fork_in_child()
             self._forked_from, self._session = self._session, None
@@ -665,8 +693,10 @@ class Run:
             try:
                 self._session = self._forked_from.reopened(os.getpid())
             except OSError as error:
-                self.callbacks.queue_full(NaiadSpoolError(f"no spool for a forked child: {error}"))
+                self.callbacks.queue_full(NaiadSpoolError(f"no spool for a child: {error}"))
             self._forked_from = None
+            if self._session:
+                _ending.watch(self)
             return self._session
 
     # --- what can't be taken -------------------------------------------------------------
@@ -674,9 +704,9 @@ class Run:
     def _place(self, what: str, data: Any, step: Any, timestamp: Any) -> tuple[int, int] | None:
         """(micro-steps, milliseconds), or None when they can't be told."""
         try:
-            return check_step(step), _at(timestamp)
+            return check_step(step), moment(timestamp)
         except (ValueError, TypeError) as error:
-            self._refuse([f"{what} {_names(data)}: {error}"])
+            self._refuse([f"{what} {names_in(data)}: {error}"])
             return None
 
     def _refuse(self, problems: list[str]) -> None:
@@ -697,121 +727,3 @@ class Run:
         session.lose(error)
         if raise_on_failure():
             raise NaiadSpoolError(str(error)) from error
-
-
-_LAST_WHOLE_STEP = MAX_MICRO_STEP // MICRO
-
-
-def _mode(mode: str | None) -> str:
-    chosen = mode or os.environ.get("NAIAD_MODE") or "async"
-    if chosen not in MODES:
-        raise NaiadValueError(f"mode {chosen!r} is none of {', '.join(map(repr, MODES))}")
-    return chosen
-
-
-def _token(given: str | None) -> str | None:
-    token = api_token(given)
-    if token is not None and not isinstance(token, str):
-        raise NaiadTypeError("api_token must be a string")
-    return token.strip() if token else None
-
-
-def _timestamp(name: str, value: Any) -> int:
-    try:
-        return check_timestamp(value)
-    except (ValueError, TypeError) as error:
-        raise NaiadValueError(f"{name}: {error}") from None
-
-
-def _at(timestamp: Any) -> int:
-    return now_ms() if timestamp is None else check_timestamp(timestamp)
-
-
-def _completion(value: float | None) -> float:
-    if value is None:
-        return 0.0
-    number = float(value)
-    if not 0 <= number <= 1:
-        raise ValueError(f"preview_completion {value} is not between 0 and 1")
-    return number
-
-
-def _fork_step(fork_run_id: str | None, fork_step: float | int | None) -> int:
-    if (fork_run_id is None) != (fork_step is None):
-        raise NaiadValueError("fork_run_id and fork_step belong together; give both or neither")
-    if fork_run_id is None or fork_step is None:
-        return 0
-    if problem := check_run_id(fork_run_id):
-        raise NaiadValueError(f"fork_run_id: {problem}")
-    try:
-        return check_step(fork_step)
-    except (ValueError, TypeError) as error:
-        raise NaiadValueError(f"fork_step: {error}") from None
-
-
-def _namespace(given: str | None) -> str:
-    namespace = default_namespace() if given is None else str(given).strip("/")
-    if problem := check_path(namespace):
-        raise NaiadValueError(f"runtime_namespace: {problem}")
-    return namespace
-
-
-def _interval(given: float | None) -> float | None:
-    if given is None:
-        return None
-    try:
-        seconds = float(given)
-    except (TypeError, ValueError):
-        raise NaiadTypeError(f"hardware_interval is {given!r}; give seconds, or None") from None
-    if not 1 <= seconds <= 3600:
-        raise NaiadValueError(f"hardware_interval {given} is not between 1 and 3600 s")
-    return seconds
-
-
-def _host_folder(directory: str | os.PathLike[str] | None) -> tuple[Path, str]:
-    """The spools' folder, and a warning if it had to be another than was asked for."""
-    root = spool_root(directory)
-    try:
-        return _writable(host_folder(root)), ""
-    except OSError as error:
-        other = Path(tempfile.gettempdir()) / f"naiad-{os.getuid()}" / "spool"
-        try:
-            return _writable(host_folder(other)), (
-                f"the spool folder {root} can't be written ({error}); {other} is used instead:"
-                f" `naiad sync {other}` sends what may be left there"
-            )
-        except OSError:
-            return root / host_name(), ""
-
-
-def _writable(folder: Path) -> Path:
-    (folder / "runs").mkdir(mode=0o700, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        return folder
-
-
-def _config_item(path: str, value: ConfigValue) -> pb.Item:
-    if isinstance(value, set | frozenset):
-        change = pb.UpdateStringSet(path=path, add=sorted(value))
-        return pb.Item(timestamp=now_ms(), update_string_set=change)
-    if isinstance(value, bool):
-        made = pb.Value(bool_value=value)
-    elif isinstance(value, int):
-        made = pb.Value(int_value=value)
-    elif isinstance(value, float):
-        made = pb.Value(float_value=value)
-    elif isinstance(value, datetime):
-        made = pb.Value(datetime_value=check_timestamp(value))
-    else:
-        made = pb.Value(string_value=value)
-    return pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path, value=made))
-
-
-def _names(data: Any) -> str:
-    """The paths of a call, as a message can carry them."""
-    try:
-        names = [repr(name) for name in data]
-    except TypeError:
-        return repr(data)[:80]
-    shown = ", ".join(names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

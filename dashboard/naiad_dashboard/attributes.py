@@ -24,6 +24,9 @@ _MAIN = tuple(
     )
 )
 
+# States of a run that may yet change by themselves: pages that show one go on looking.
+LIVE_STATES = frozenset({"running", "unreachable"})
+
 
 def is_recorded(path: str) -> bool:
     """Whether the client recorded it by itself."""

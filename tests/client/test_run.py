@@ -142,8 +142,7 @@ def test_everything_that_can_be_logged_arrives(server: Server, tmp_path: Path) -
     assert birth.created_at == int(born.timestamp() * 1000)
     states = [status.state for status in items(server, "writer_status")]
     assert states == [pb.WRITER_STATE_RUNNING, pb.WRITER_STATE_FINISHED]
-    root = host_folder(tmp_path / "root")
-    wait_until(lambda: spools(root) == [], 10, "the spool is gone")
+    wait_until(lambda: spools(host_folder(tmp_path / "root")) == [], 10, "the spool is gone")
 
 
 class Told(list[str]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import time
@@ -100,6 +101,9 @@ class SpoolShip:
         self._open_again_at = 0.0
         # Copies of files that the server has, and whose records it may not have yet.
         self._spent: list[tuple[int, Path]] = []
+        # When its writer died: now, if that is seen happen, else when it last wrote.
+        self._met_alive = False
+        self._last_sign = _last_sign(folder)
         self._read = 0
         # Everything that a dead writer left is read.
         self._drained = False
@@ -125,6 +129,7 @@ class SpoolShip:
         """Returns whether anything moved."""
         # Asked first: what a writer that is dead now had published can be read below.
         lives = writer_lives(self.folder)
+        self._met_alive |= lives
         moved = self._hear()
         if self.server.may_call:
             if not self.told.opened:
@@ -336,7 +341,8 @@ class SpoolShip:
             self._read + 1,
             pb.WRITER_STATE_KILLED if killed else pb.WRITER_STATE_FINISHED,
             "the process ended without saying why" if killed else "",
-            time.time_ns() // 1_000_000,
+            # A run that was resumed meanwhile must not seem to have been killed after that.
+            time.time_ns() // 1_000_000 if self._met_alive else self._last_sign,
         )
         self._read += 1
         return Pending(self._read, self._read, request_of(batch))
@@ -359,7 +365,13 @@ class SpoolShip:
 
     def _beat(self, lives: bool) -> None:
         now = time.monotonic()
-        if lives and now >= self._next_heartbeat:
+        # Also while a long upload is under way; not beside batches, which say the same.
+        if (
+            lives
+            and now >= self._next_heartbeat
+            and all(batch.call is None for batch in self._pending)
+            and (self._beating is None or self._beating.done())
+        ):
             self._next_heartbeat = now + HEARTBEAT_SECONDS
             self._beating = self.server.write(request_of(heartbeat(self.header, self.epoch)))
 
@@ -556,6 +568,15 @@ class SpoolShip:
                 log.warning("%s can't be written: %s", self.folder / PROGRESS, error)
                 return
             self._written = content
+
+
+def _last_sign(folder: Path) -> int:
+    """When a spool's writer, or its shipper beside it, last wrote; Unix milliseconds."""
+    newest = 0.0
+    for file in (folder, *folder.glob("*.spool"), folder / PROGRESS):
+        with contextlib.suppress(OSError):
+            newest = max(newest, file.stat().st_mtime)
+    return min(int(newest * 1000), time.time_ns() // 1_000_000)
 
 
 def read_header(folder: Path) -> Header | None:

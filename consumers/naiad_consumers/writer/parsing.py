@@ -58,6 +58,13 @@ class Parcel:
                 self.rows += one.rows
             self.records.append(record)
 
+    def received_until(self) -> float:
+        """Unix seconds; of each partition, all that ingest took before is here or was before."""
+        newest: dict[int, int] = {}
+        for one in self.parsed:
+            newest[one.record.partition] = one.envelope.received_at
+        return min(newest.values(), default=0) / 1000
+
 
 def _parse(record: Record) -> Parsed:
     envelope = Envelope.FromString(record.value)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.dead import DeadLetters
+from naiad_consumers.writer.listening import Listening
 from naiad_consumers.writer.parsing import Parcel, Parsed, Poison, ReaderTooOld
 from naiad_consumers.writer.pending import Pending
 from naiad_consumers.writer.runbook import RunBook
@@ -49,7 +50,15 @@ T = TypeVar("T")
 class Writer:
     """The consumer that stores. `run` once per instance."""
 
-    def __init__(self, log: EventLog, store: Store, *, block_rows: int = BLOCK_ROWS) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        store: Store,
+        *,
+        block_rows: int = BLOCK_ROWS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock`: Unix seconds, by which writers' silence is measured."""
         self._log = log
         self._store = store
         self._block_rows = block_rows
@@ -57,6 +66,9 @@ class Writer:
         self._writers = WriterBook(store)
         self._dead = DeadLetters(log, GROUP)
         self._pending = Pending(store, self._writers)
+        self._listening = Listening(clock)
+        # Unix seconds up to which all that was taken is stored, while there is always more.
+        self._stored_to = 0.0
         self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -75,6 +87,7 @@ class Writer:
                 said = time.monotonic()
                 while True:
                     parcel = Parcel()
+                    looked = self._listening.look()
                     # The next block is gathered while the last one goes in.
                     if not ending:
                         ending = await self._gather(subscription, parcel, storing)
@@ -91,9 +104,15 @@ class Writer:
                             storing = None
                         if not storing and self._pending.offsets:
                             await self._say(subscription)
+                            self._listening.heard(self._stored_to)
                             said = time.monotonic()
                     if over and not storing:
                         break
+                    if not (parcel.records or storing or self._pending.offsets):
+                        # The log had nothing that is not stored.
+                        self._listening.heard(looked)
+                    if self._listening.due and not storing:
+                        await self._patiently(lambda: self._listening.tell(self._store))
                 if ending:
                     raise ending
             finally:
@@ -136,6 +155,7 @@ class Writer:
         await self._dead.put(parcel.poison)
         await self._store_records(parcel.parsed)
         self._pending.cover(parcel.records)
+        self._stored_to = parcel.received_until()
 
     async def _store_records(self, records: Sequence[Parsed]) -> None:
         """Stores the records; puts aside what the store refuses."""

@@ -81,7 +81,7 @@ def show(site: Site) -> None:
         site.link("runs", "Choose others", {"project": [view.project]}, ":material/table_rows:")
         return
     metrics = _head(view, known)
-    running = "sys/state" in found and bool((found["sys/state"] == "running").any())
+    running = "sys/state" in found and bool(found["sys/state"].isin(attributes.LIVE_STATES).any())
     _curves(site, view.runs, metrics, labels, running)
     _configs(view, found, attributes.configs(known))
     with st.container(horizontal=True):

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from naiad.query.client import Attributes, Runs
-from naiad_dashboard import texts
+from naiad_dashboard import attributes, texts
 from naiad_dashboard.address import bound, go, query
 from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project, part
 from naiad_dashboard.sections import Attribute, Opened, set_view
@@ -23,6 +23,7 @@ _REFRESH_SECONDS = 5
 _LONGEST_TITLE = 120
 _STATES = {
     "running": ":blue-badge[running]",
+    "unreachable": ":orange-badge[unreachable]",
     "finished": ":green-badge[finished]",
     "failed": ":red-badge[failed]",
     "killed": ":red-badge[killed]",
@@ -83,7 +84,7 @@ def show(site: Site) -> None:
         )
         _to_runs(site, view)
         return
-    running = first.get("sys/state") == "running"
+    running = first.get("sys/state") in attributes.LIVE_STATES
     opened = Opened(site, view, _REFRESH_SECONDS if running else None)
     known = site.client.list_attributes(view.project, opened.runs)
     _head(opened, first, known)
@@ -136,7 +137,7 @@ def _head(opened: Opened, first: dict[str, Any], known: Sequence[Attribute]) -> 
         st.markdown(" · ".join(part for part in parts if part))
         if opened.every and (
             # Ended since the page was drawn: draw it once more, without the clock.
-            state != "running"
+            state not in attributes.LIVE_STATES
             # Something new was logged: it gets its chart or line.
             or site.client.list_attributes(view.project, opened.runs) != known
         ):

@@ -129,7 +129,7 @@ def _body(site: Site, view: RunsView, head: DeltaGenerator) -> None:
         text = f"The {first} {len(names):,} of {text}"
     with choice:
         _choice(site, view, chosen, tables.labels(found), text)
-    if STATE in found and (found[STATE] == "running").any():
+    if STATE in found and found[STATE].isin(attributes.LIVE_STATES).any():
         _watch()
 
 

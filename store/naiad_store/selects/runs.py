@@ -93,11 +93,11 @@ def select_runs(store: Store, project: str, which: Which) -> list[RunRow]:
 class Lived:
     """What its writers say of a run."""
 
-    # running, finished, stopped, failed, killed
+    # running, finished, stopped, failed, killed, unreachable
     state: str
     reason: str
     last_seen_at: datetime
-    # The end of its last writer; None while it runs.
+    # The end of its last writer; None while it runs or is unreachable.
     ended_at: datetime | None
 
 

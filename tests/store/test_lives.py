@@ -1,0 +1,166 @@
+"""How the lives of a run's writers fold into its state: the view against a plain reference."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from naiad_store import Store
+from naiad_store.selects.runs import lives_of
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+ENDS = ("finished", "stopped", "failed", "killed")
+TIME = pa.timestamp("ms", tz="UTC")
+_RUNS = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Life:
+    """Seconds after BEGIN. Without an end it runs, as far as anybody knows."""
+
+    epoch: int
+    started: int
+    seen: int
+    state: str
+
+
+def at(seconds: float) -> datetime:
+    return BEGIN + timedelta(seconds=seconds)
+
+
+@pytest.fixture(scope="module")
+def lives(chdb_folder: Any) -> Iterator[Store]:
+    opened = Store.open(f"chdb://{chdb_folder}", database="test_lives")
+    try:
+        opened.migrate()
+        yield opened
+        opened.command("DROP DATABASE test_lives SYNC")
+    finally:
+        opened.close()
+
+
+def write(store: Store, run: int, found: Sequence[Life]) -> None:
+    rows = [
+        {
+            "project": "team/p", "run": run, "writer_id": str(life.epoch), "epoch": life.epoch,
+            "host": "node", "state": life.state, "reason": f"{life.state} {life.epoch}",
+            "started_at": at(life.started), "last_seen_at": at(life.seen),
+            "ended_at": at(0 if life.state == "running" else life.seen),
+        }
+        for life in found
+    ]  # fmt: skip
+    schema = pa.schema(
+        [("project", pa.string()), ("run", pa.uint64()), ("writer_id", pa.string()),
+         ("epoch", pa.uint64()), ("host", pa.string()), ("state", pa.string()),
+         ("reason", pa.string()), ("started_at", TIME), ("last_seen_at", TIME), ("ended_at", TIME)]
+    )  # fmt: skip
+    store.insert("writers", pa.Table.from_pylist(rows, schema=schema))
+
+
+def listened(
+    store: Store, since: float, until: float, *, told: float | None = None, who: str = "one"
+) -> None:
+    row = {"listener": who, "since": at(since), "until": at(until),
+           "told_at": at(until if told is None else told)}  # fmt: skip
+    schema = pa.schema(
+        [("listener", pa.string()), ("since", TIME), ("until", TIME), ("told_at", TIME)]
+    )
+    store.insert("listening", pa.Table.from_pylist([row], schema=schema))
+
+
+def state(store: Store, found: Sequence[Life]) -> tuple[str, str]:
+    run = next(_RUNS)
+    write(store, run, found)
+    lived = lives_of(store, "team/p", [run])[run]
+    assert (lived.ended_at is None) == (lived.state in ("running", "unreachable"))
+    return lived.state, lived.reason
+
+
+def expected(found: Sequence[Life], since: int, until: int) -> str:
+    """The rule, in other words than the view's: grow the newest life by those that touch it,
+    until none does."""
+    lives = []
+    for life in found:
+        silent = life.state == "running" and until - max(life.seen, since) >= 50
+        lives.append((life, "unreachable" if silent else life.state))
+    if any(now == "running" for _, now in lives):
+        return "running"
+    newest = max(found, key=lambda life: life.epoch)
+    inside = [pair for pair in lives if pair[0] is newest]
+    while True:
+        begin = min(life.started for life, _ in inside)
+        more = [pair for pair in lives if pair not in inside and pair[0].seen >= begin]
+        if not more:
+            break
+        inside += more
+    return max((now for _, now in inside), key=[*ENDS, "unreachable"].index)
+
+
+@st.composite
+def some_lives(draw: st.DrawFn) -> list[Life]:
+    found = []
+    for epoch in range(1, draw(st.integers(1, 6)) + 1):
+        started = draw(st.integers(0, 300))
+        seen = started + draw(st.integers(0, 120))
+        found.append(Life(epoch, started, seen, draw(st.sampled_from(("running", *ENDS)))))
+    return found
+
+
+@given(some_lives(), st.integers(0, 400), st.integers(0, 200))
+@settings(max_examples=150, deadline=None)
+def test_the_fold_is_the_rule(lives: Store, found: list[Life], since: int, span: int) -> None:
+    lives.command("TRUNCATE TABLE listening")
+    listened(lives, since, since + span)
+    assert state(lives, found)[0] == expected(found, since, since + span)
+
+
+def test_silence_is_unreachable_and_taken_back(lives: Store) -> None:
+    lives.command("TRUNCATE TABLE listening")
+    silent = Life(1, 0, 100, "running")
+    assert state(lives, [silent])[0] == "running"
+    listened(lives, 0, 149)
+    assert state(lives, [silent])[0] == "running"
+    listened(lives, 0, 150)
+    assert state(lives, [silent]) == (
+        "unreachable", "host node has not been heard since 2026-01-01 00:01:40 UTC",
+    )  # fmt: skip
+    assert state(lives, [Life(1, 0, 101, "running")])[0] == "running"
+    assert state(lives, [silent, Life(2, 0, 140, "running")])[0] == "running"
+
+
+def test_a_restart_of_the_server_marks_nobody(lives: Store) -> None:
+    lives.command("TRUNCATE TABLE listening")
+    trains = Life(1, 0, 100, "running")
+    listened(lives, 0, 105)
+    # Away for an hour; the next life of it is another listener.
+    listened(lives, 3700, 3749, who="two")
+    assert state(lives, [trains])[0] == "running"
+    listened(lives, 3700, 3750, who="two")
+    assert state(lives, [trains])[0] == "unreachable"
+
+
+def test_the_slowest_listener_counts_and_a_dead_one_does_not(lives: Store) -> None:
+    lives.command("TRUNCATE TABLE listening")
+    trains = Life(1, 0, 100, "running")
+    listened(lives, 0, 500, who="quick")
+    listened(lives, 0, 120, told=499, who="behind")
+    assert state(lives, [trains])[0] == "running"
+    listened(lives, 0, 560, who="quick")
+    assert state(lives, [trains])[0] == "unreachable"
+
+
+def test_a_host_that_died_does_not_haunt_the_run_that_was_resumed(lives: Store) -> None:
+    lives.command("TRUNCATE TABLE listening")
+    listened(lives, 0, 10_000)
+    died, resumed = Life(1, 0, 100, "running"), Life(2, 500, 900, "finished")
+    assert state(lives, [died, resumed]) == ("finished", "finished 2")
+    beside = Life(2, 50, 900, "finished")
+    assert state(lives, [died, beside])[0] == "unreachable"
