@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := env -u PYTHONPATH PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast lint format types proto proto-check lock bench clean
+.PHONY: help demo up test test-faults lint format types proto proto-check lock bench clean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ up: $(READY) ## Start Naiad on this machine (ARGS="--port 7420 ...")
 
 test: $(READY) ## Run all tests
 	@$(RUN) $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-faults: $(READY) ## Kill, cut and meddle at length: 50 random moments each (NAIAD_SEED=n: the same again)
+	@NAIAD_KILLS=50 $(RUN) $(BIN)/python -m pytest -n auto --dist loadfile tests/faults $(ARGS)
 
 lint: $(READY) ## Check style, formatting and types
 	$(RUN) $(BIN)/ruff check .

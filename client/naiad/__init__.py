@@ -16,12 +16,14 @@ it was given because of the server or the network; see `naiad.Run`.
 from naiad.exceptions import NaiadError
 from naiad.handler import NaiadLoggingHandler
 from naiad.ids import generate_run_id
+from naiad.ledger import Ledger
 from naiad.run import Run
 from naiad.types import File, Histogram, SourceTrackingConfig
 
 __all__ = [
     "File",
     "Histogram",
+    "Ledger",
     "NaiadError",
     "NaiadLoggingHandler",
     "Run",

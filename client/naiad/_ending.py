@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-import weakref
+import time
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 EXIT_SECONDS = 30.0
 SIGTERM_SECONDS = 10.0
 
-_open: weakref.WeakSet[Run] = weakref.WeakSet()
+# Strongly: a run whose last reference goes is not over, since its process may have more to log
+# under the same id; it ends with the process.
+_open: set[Run] = set()
+# When Ctrl-C last ended a wait, by time.monotonic: it is meant for all of them.
+_hurried_at = -1e9
+_HURRY_SECONDS = 10.0
 _uncaught: list[BaseException] = []
 _installed = False
 
@@ -41,6 +46,16 @@ def watch(run: Run) -> None:
         _platform.after_fork_in_child(_after_fork_in_child)
         _chain_excepthook()
     _take_sigterm()
+
+
+def hurry() -> None:
+    """Ctrl-C while a run's end was waited for: the ends of others don't wait either."""
+    global _hurried_at
+    _hurried_at = time.monotonic()
+
+
+def hurried() -> bool:
+    return time.monotonic() - _hurried_at < _HURRY_SECONDS
 
 
 def forget(run: Run) -> None:
@@ -62,14 +77,16 @@ def state_of(error: BaseException | None) -> tuple[pb.WriterState.ValueType, str
 def _at_exit() -> None:
     error = _uncaught[-1] if _uncaught else None
     runs = list(_open)
+    deadline = time.monotonic() + EXIT_SECONDS
     # All of them first: the shipper gets everything while the first one is waited for.
     for run in runs:
         run._end(error)
     for run in runs:
-        run._finish(EXIT_SECONDS)
+        run._finish(max(0.0, deadline - time.monotonic()))
     from naiad.shipper.starting import stop_threads
 
-    stop_threads()
+    # Not until it has cleared away what is sent: there may be nobody left who would.
+    stop_threads(wait=not hurried())
 
 
 def _chain_excepthook() -> None:
@@ -93,12 +110,18 @@ def _take_sigterm() -> None:
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
     # Not here: the handler may stand in the middle of a logging call, which has to go on so
     # that its lock comes free. And not as a daemon, so that the interpreter waits for it.
-    threading.Thread(target=_stop_and_die, args=(number, os.getpid()), name="naiad end").start()
+    try:
+        thread = threading.Thread(target=_stop_and_die, args=(number, os.getpid()))
+        thread.name = "naiad end"
+        thread.start()
+    except RuntimeError:
+        # The interpreter is ending and starts no threads any more; the runs' ends are written,
+        # and what is not sent is in the spool.
+        signal_default(number)
+        os.kill(os.getpid(), number)
 
 
 def _stop_and_die(number: int, pid: int) -> None:
-    import time
-
     deadline = time.monotonic() + SIGTERM_SECONDS
     for run in list(_open):
         run._stopped_by(signal.Signals(number).name)

@@ -21,10 +21,11 @@ from naiad.exceptions import (
     NaiadRejected,
     NaiadSpoolError,
 )
+from naiad.ledger import note_dropped, progress_of
 from naiad.settings import DEFAULT_DASHBOARD
 from naiad.shipper.starting import shipper_runs, start_shipper
 from naiad.spool.bounds import Bounds
-from naiad.spool.folder import RunMemory, new_writer_id, read_progress
+from naiad.spool.folder import RunMemory, new_writer_id
 from naiad.spool.layout import WAITING, Header
 from naiad.spool.writer import SpoolWriter
 from naiad_proto.v1 import records_pb2 as pb
@@ -33,7 +34,7 @@ log = logging.getLogger("naiad")
 
 WATCH_SECONDS = 1.0
 POLL_SECONDS = 0.01
-# A shipper that was just started has not taken its lock yet.
+# One that ends as soon as it was started is not started again and again.
 _START_SECONDS = 5.0
 # Silence until a line on stderr says what a wait is about.
 QUIET_SECONDS = 2.0
@@ -79,7 +80,8 @@ class Session:
         self._heard = 0
         self._waypoints: deque[tuple[float, int]] = deque()
         self._lagging = False
-        self._shipper_started = 0.0
+        self._shipper_started = -_START_SECONDS
+        self._shipper_seen = 0.0
         self._dashboard = ""
         self.closed = False
         self._stop = threading.Event()
@@ -136,7 +138,7 @@ class Session:
     # --- what became of it -----------------------------------------------------------------
 
     def progress(self) -> dict[str, Any]:
-        return read_progress(self.spool.folder)
+        return progress_of(self.spool.folder)
 
     def dashboard(self, wait: float = 0.0) -> str:
         """Where the dashboard is; asked of the server by the shipper, so it may take a moment
@@ -180,8 +182,10 @@ class Session:
                     next_check = now + WATCH_SECONDS
                     self._tend()
                     self._ensure_shipper()
-                    if self.spool.homeless:
-                        # There is no folder to wait for.
+                    gone = not self.spool.folder.exists() and progress.get("final", True)
+                    if self.spool.homeless or gone:
+                        # No folder to wait for: sent and forgotten, or somebody removed it and
+                        # no other can be made.
                         return False
                 if verbose and now - start >= QUIET_SECONDS and now - said >= 10:
                     said = now
@@ -200,7 +204,11 @@ class Session:
 
     def _ensure_shipper(self) -> None:
         now = time.monotonic()
-        if now - self._shipper_started > _START_SECONDS and not shipper_runs(self.host):
+        if shipper_runs(self.host):
+            self._shipper_seen = now
+        elif self._shipper_seen > self._shipper_started + WATCH_SECONDS / 2 or (
+            now - self._shipper_started > _START_SECONDS
+        ):
             self._shipper_started = now
             start_shipper(self.host)
 
@@ -279,6 +287,7 @@ class Session:
         """Once when records begin to be lost, and once, with their number, when that ends."""
         if self.lost == self._lost_told:
             return
+        note_dropped(self.spool.folder, self.lost)
         if not self._full:
             self._full = True
             self.callbacks.queue_full(

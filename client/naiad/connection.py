@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from naiad.address import check_url
+from naiad.address import CERT_WITHOUT_KEY, check_url, is_loopback
 from naiad.settings import server_url
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 
@@ -33,25 +34,65 @@ def open_channel(
     token: str | None = None,
     *,
     ca_file: str | os.PathLike[str] | None = None,
+    cert_file: str | os.PathLike[str] | None = None,
+    key_file: str | os.PathLike[str] | None = None,
     options: Sequence[tuple[str, Any]] = (),
 ) -> grpc.Channel:
     """A channel to the server at `url` (default: NAIAD_URL, then this machine).
 
     grpcs:// checks the server's certificate against `ca_file`, NAIAD_TLS_CA, or the
-    system's. `token` goes along with every call. Connecting is lazy: no error here means
-    only that the URL is well-formed. Raises ValueError for one that is not, and OSError for
-    a CA file that can't be read.
+    system's. Where the server asks for a certificate of the client, it is shown the one in
+    `cert_file` with the key in `key_file` (NAIAD_TLS_CERT, NAIAD_TLS_KEY). `token` goes
+    along with every call. Connecting is lazy: no error here means only that the URL is
+    well-formed. Raises ValueError for one that is not, or for a certificate without its key,
+    and OSError for a file that can't be read.
     """
     parts = urlsplit(check_url(server_url(url)))
     target = parts.netloc
     settings = [*CHANNEL_OPTIONS, *options]
+    if is_loopback(parts.hostname or ""):
+        # http_proxy is about others; gRPC would take a server on this machine there too.
+        settings.append(("grpc.enable_http_proxy", 0))
     if parts.scheme == "grpcs":
-        authority = ca_file or os.environ.get("NAIAD_TLS_CA") or None
-        roots = Path(authority).read_bytes() if authority else None
-        channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(roots), settings)
+        certificate = cert_file or os.environ.get("NAIAD_TLS_CERT")
+        key = key_file or os.environ.get("NAIAD_TLS_KEY")
+        if bool(certificate) != bool(key):
+            raise ValueError(CERT_WITHOUT_KEY)
+        authority = ca_file or os.environ.get("NAIAD_TLS_CA")
+        _check_pem(authority, certificate, key)
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=_content(authority),
+            certificate_chain=_content(certificate),
+            private_key=_content(key),
+        )
+        channel = grpc.secure_channel(target, credentials, settings)
     else:
         channel = grpc.insecure_channel(target, settings)
     return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+
+
+def _check_pem(
+    authority: str | os.PathLike[str] | None,
+    certificate: str | os.PathLike[str] | None,
+    key: str | os.PathLike[str] | None,
+) -> None:
+    """gRPC takes any bytes, and says much later that it could not create a handshaker."""
+    if authority:
+        try:
+            ssl.create_default_context(cafile=authority)
+        except ssl.SSLError as error:
+            raise OSError(f"{authority} holds no CA certificate in PEM form: {error}") from error
+    if certificate and key:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
+        except ssl.SSLError as error:
+            raise OSError(
+                f"{certificate} and {key} are not a PEM certificate and its key: {error}"
+            ) from error
+
+
+def _content(file: str | os.PathLike[str] | None) -> bytes | None:
+    return Path(file).read_bytes() if file else None
 
 
 class _Details(grpc.ClientCallDetails):

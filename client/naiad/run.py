@@ -53,12 +53,14 @@ from naiad.exceptions import (
     NaiadValueError,
 )
 from naiad.ids import generate_run_id
+from naiad.ledger import Ledger, ledger_of
 from naiad.settings import (
     default_project,
     host_name,
     raise_on_failure,
     server_url,
     spool_bounds,
+    tls_files,
 )
 from naiad.spool.folder import RunMemory, new_writer_id
 from naiad.spool.layout import Header
@@ -113,6 +115,8 @@ class Run:
         log_directory: str | os.PathLike[str] | None = None,
         url: str | None = None,
         tls_ca: str | os.PathLike[str] | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
         enable_console_log_capture: bool = True,
         console: Literal["python", "fd"] = "python",
         hardware_interval: float | None = 10.0,
@@ -144,6 +148,8 @@ class Run:
         log_directory: folder of the spools; default NAIAD_LOG_DIRECTORY, then .naiad/spool.
         url: of the server; default NAIAD_URL, then grpc://127.0.0.1:7420.
         tls_ca: file with the CA certificates for grpcs:// URLs; default NAIAD_TLS_CA.
+        tls_cert, tls_key: PEM files that show the server who this client is, where it asks for
+            that; default NAIAD_TLS_CERT and NAIAD_TLS_KEY.
         enable_console_log_capture: keep what the process prints as string series.
         console: "python" keeps what sys.stdout and sys.stderr print; "fd" also what subprocesses
             and C code write, and the last words before a SIGKILL.
@@ -173,6 +179,7 @@ class Run:
         bounds = spool_bounds(spool_max_bytes, block_when_full)
         try:
             address = check_url(server_url(url))
+            ca_file, cert_file, key_file = tls_files(tls_ca, tls_cert, tls_key)
         except ValueError as error:
             raise NaiadValueError(str(error)) from None
 
@@ -205,7 +212,9 @@ class Run:
             mode=self._mode,
             hardware=self._namespace if interval else "",
             hardware_interval=interval or 10.0,
-            ca_file=str(Path(tls_ca).absolute()) if tls_ca else os.environ.get("NAIAD_TLS_CA", ""),
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
         )
         try:
             memory = RunMemory(host, self.project, self.run_id)
@@ -496,6 +505,20 @@ class Run:
         left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begin))
         return self._recording is None or self._recording.wait(what, left)
 
+    def ledger(self) -> Ledger:
+        """What became of everything that this process has logged to the run: how much is in
+        the server's log, readable, refused, dropped. Can be printed. Counts what waits in the
+        spool by reading it, so it is nothing for every step."""
+        session = self._session
+        if session is None:
+            return Ledger(self.project, self.run_id)
+        return ledger_of(
+            session.spool.folder,
+            session.header,
+            last_record=session.spool.last_record,
+            dropped=session.lost,
+        )
+
     def close(self, timeout: float | None = None) -> None:
         """Ends the run as finished. Waits until the server has taken everything, for at most
         `timeout` seconds (30); what is left then stays in the spool and is sent on, or at
@@ -507,7 +530,7 @@ class Run:
         """Ends the run as stopped, without waiting. Nothing is lost: the rest is sent by the
         process beside this one."""
         self._write_end(pb.WRITER_STATE_STOPPED, "terminated", None)
-        self._finish(0)
+        self._finish(0, quiet=True)
 
     def __enter__(self) -> Run:
         return self
@@ -597,8 +620,12 @@ class Run:
             if session is None or self._ended:
                 return
             self._ended = True
-        if self._recording:
-            self._recording.stop(patient=state != pb.WRITER_STATE_STOPPED)
+        try:
+            if self._recording:
+                self._recording.stop(patient=state != pb.WRITER_STATE_STOPPED)
+        except KeyboardInterrupt:
+            # The second one: what is left to do is a few writes, and no waiting.
+            _ending.hurry()
         if error is not None:
             text = "".join(traceback.format_exception(error))
             # Its end says most.
@@ -617,24 +644,26 @@ class Run:
             self._recording.flush_console()
         session.end(pb.WRITER_STATE_STOPPED, signal_name)
 
-    def _wait_at_end(self, seconds: float) -> None:
+    def _wait_at_end(self, seconds: float, *, quiet: bool = False) -> None:
         session = self._session
         if session is None or session.offline:
             return
-        try:
-            done = seconds > 0 and self._reached(session, "acknowledged", seconds, verbose=True)
-        except KeyboardInterrupt:
-            done = False
-        if not done and session.spool.folder.exists():
+        done = False
+        if seconds > 0 and not _ending.hurried():
+            try:
+                done = self._reached(session, "acknowledged", seconds, verbose=True)
+            except KeyboardInterrupt:
+                _ending.hurry()
+        if not done and not quiet and session.spool.folder.exists():
             left = session.spool.last_record - int(session.progress().get("acknowledged", 0))
-            if left > 0 and seconds > 0:
+            if left > 0:
                 say(
                     f"run {self.run_id}: {left:,} records are not sent yet. They are safe in"
                     f" {session.spool.folder} and go out as soon as the server can be reached, at"
                     " the latest with `naiad sync`"
                 )
 
-    def _finish(self, timeout: float) -> None:
+    def _finish(self, timeout: float, *, quiet: bool = False) -> None:
         with self._guard:
             if self._closed:
                 return
@@ -643,7 +672,7 @@ class Run:
         _ending.forget(self)
         if session is None:
             return
-        self._wait_at_end(timeout)
+        self._wait_at_end(timeout, quiet=quiet)
         session.close()
         if self._recording:
             self._recording.release()

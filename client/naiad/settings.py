@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from naiad.address import CERT_WITHOUT_KEY
 from naiad.exceptions import NaiadValueError
 from naiad.spool.bounds import Bounds
 
@@ -25,6 +26,23 @@ def server_url(url: str | None = None) -> str:
 
 def api_token(token: str | None = None) -> str | None:
     return token or os.environ.get("NAIAD_API_TOKEN") or None
+
+
+def tls_files(*given: str | os.PathLike[str] | None) -> tuple[str, str, str]:
+    """CA, certificate and key for grpcs:// URLs: as given, or NAIAD_TLS_CA, NAIAD_TLS_CERT and
+    NAIAD_TLS_KEY; "" where there is none. Absolute, since the process that sends works in
+    another folder. Raises ValueError for what can only fail there, unseen."""
+    found = []
+    for name, value in zip(("CA", "CERT", "KEY"), given, strict=True):
+        chosen = value or os.environ.get(f"NAIAD_TLS_{name}")
+        path = Path(chosen).expanduser().absolute() if chosen else None
+        if path and not path.is_file():
+            raise ValueError(f"there is no file {path}: see tls_{name.lower()}, NAIAD_TLS_{name}")
+        found.append(str(path or ""))
+    ca, cert, key = found
+    if bool(cert) != bool(key):
+        raise ValueError(CERT_WITHOUT_KEY)
+    return ca, cert, key
 
 
 def default_project(project: str | None = None) -> str | None:

@@ -38,12 +38,16 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.option("--no-dashboard", is_flag=True, help="Run without the dashboard.")
 @click.option("--tls-cert", type=_file, help="PEM file with the certificate chain to serve TLS.")
 @click.option("--tls-key", type=_file, help="PEM file with its private key.")
+@click.option(
+    "--tls-client-ca", type=_file, help="PEM file: only clients with a certificate of this CA."
+)
 @click.option("--login", is_flag=True, help="Ask for a token on loopback too.")
 @click.option("--alerts", type=_file, help="YAML file with alert rules (docs/alerts.md).")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def up(
     data: Path, host: str, port: int, dashboard_port: int, no_dashboard: bool,
-    tls_cert: Path | None, tls_key: Path | None, login: bool, alerts: Path | None, verbose: bool,
+    tls_cert: Path | None, tls_key: Path | None, tls_client_ca: Path | None, login: bool,
+    alerts: Path | None, verbose: bool,
 ) -> None:  # fmt: skip
     """Start the whole platform on this machine and serve until Ctrl-C.
 
@@ -57,6 +61,7 @@ def up(
         dashboard_port=None if no_dashboard else dashboard_port,
         tls_certificate=tls_cert,
         tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
         alerts=alerts,
         login=login,
     )

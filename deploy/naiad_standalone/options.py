@@ -22,6 +22,8 @@ class Options:
     dashboard_port: int | None = 8501
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    # Only clients with a certificate that it signed may connect.
+    tls_client_ca: Path | None = None
     alerts: Path | None = None
     # Ask for a token on loopback too, for a reverse proxy in front.
     login: bool = False
@@ -43,6 +45,11 @@ class Options:
             raise OptionError(f"--port and --dashboard-port are both {self.port}; change one")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise OptionError("--tls-cert and --tls-key go together; give both or neither")
+        if self.tls_client_ca:
+            if self.tls_certificate is None:
+                raise OptionError("--tls-client-ca needs --tls-cert and --tls-key")
+            if not self.tls_client_ca.is_file():
+                raise OptionError(f"--tls-client-ca {self.tls_client_ca} is not a file")
         if self.tls_certificate and self.tls_key:
             for option, file in (("--tls-cert", self.tls_certificate), ("--tls-key", self.tls_key)):
                 if not file.is_file():

@@ -202,8 +202,11 @@ def _listen(server: grpc.aio.Server, options: Options) -> int:
     _free_port(options.host, options.port, option="--port")
     try:
         if options.tls_certificate and options.tls_key:
+            client_ca = options.tls_client_ca
             credentials = grpc.ssl_server_credentials(
-                [(options.tls_key.read_bytes(), options.tls_certificate.read_bytes())]
+                [(options.tls_key.read_bytes(), options.tls_certificate.read_bytes())],
+                root_certificates=client_ca.read_bytes() if client_ca else None,
+                require_client_auth=client_ca is not None,
             )
             return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,20 @@ from typing import Any
 import pytest
 from support_naiad import wait_until
 from support_server import Server, serving
+from support_shipping import Shipping, acknowledged, points, spool_for
 
 from naiad.shipper.shipper import Shipper
 from naiad.spool.folder import (
     host_folder,
-    new_writer_id,
     read_progress,
     read_token,
     spools,
     write_json,
 )
-from naiad.spool.layout import WAITING, Header
-from naiad.spool.writer import SpoolWriter
+from naiad.spool.layout import WAITING
 from naiad_auth import TokenStore
-from naiad_proto.series import group_arrays
 from naiad_proto.v1 import records_pb2 as pb
 from naiad_store import Store
-
-PROJECT = "team/p"
 
 
 @pytest.fixture
@@ -45,32 +40,6 @@ def host(tmp_path: Path) -> Path:
     return host_folder(tmp_path / "root")
 
 
-def spool_for(host: Path, url: str, run: str = "r", **more: Any) -> SpoolWriter:
-    fields: dict[str, Any] = {
-        "project": PROJECT, "run_id": run, "writer_id": new_writer_id(), "epoch": 1_000,
-        "url": url, "host": "h", "pid": os.getpid(), "mode": "async",
-    }  # fmt: skip
-    token = more.pop("token", None)
-    writer = SpoolWriter(host, Header(**(fields | more)), token)
-    writer.item(pb.Item(timestamp=1, create_run=pb.CreateRun(created_at=1)))
-    return writer
-
-
-class Shipping:
-    """A shipper on a thread."""
-
-    def __init__(self, host: Path, **options: Any) -> None:
-        self.shipper = Shipper(host, sample_hardware=False, **options)
-        self.stop = threading.Event()
-        self._thread = threading.Thread(target=self.shipper.run, args=(self.stop,), daemon=True)
-        self._thread.start()
-
-    def end(self) -> None:
-        self.stop.set()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-
 @pytest.fixture
 def shipping(host: Path) -> Iterator[Callable[..., Shipping]]:
     started: list[Shipping] = []
@@ -82,23 +51,6 @@ def shipping(host: Path) -> Iterator[Callable[..., Shipping]]:
     yield start
     for one in started:
         one.end()
-
-
-def acknowledged(writer: SpoolWriter) -> bool:
-    told = read_progress(writer.folder)
-    return int(told.get("acknowledged", 0)) >= writer.last_record
-
-
-def points(server: Server) -> dict[tuple[str, str, int], float]:
-    """(run, path, micro-step): value of everything in the log."""
-    found: dict[tuple[str, str, int], float] = {}
-    for batch in server.batches():
-        for group in batch.groups:
-            arrays = group_arrays(group)
-            for row, path in enumerate(group.paths):
-                for step, value in zip(arrays.steps, arrays.values[row], strict=True):
-                    found[batch.run_id, path, int(step)] = float(value)
-    return found
 
 
 def test_metrics_become_columns_and_are_acknowledged(
@@ -293,7 +245,7 @@ def test_files_are_uploaded_before_their_record(
         if item.HasField("set_attribute")
     ]
     assert (value.name, value.mime_type, value.size_bytes) == ("m.bin", "x/y", 7000)
-    assert not source.exists()
+    wait_until(lambda: not source.exists(), 10, "the copy is gone")
     assert "gone" in read_progress(writer.folder)["messages"][0]["text"]
     assert len(points(server)) == 1
     writer.close()
@@ -403,3 +355,34 @@ def test_sigterm_ends_it_at_once_and_its_successor_goes_on(server: Server, host:
     server.start()
     subprocess.run([sys.executable, "-m", "naiad.shipper", str(host)], check=True, timeout=30)
     assert len(points(server)) == 1
+
+
+def test_a_folder_of_a_process_that_died_while_making_it_goes(
+    host: Path, shipping: Callable[..., Shipping]
+) -> None:
+    empty = host / "spools" / "20200101T000000-empty"
+    empty.mkdir(parents=True)
+    (empty / "token").write_text("secret")
+    os.utime(empty, (0, 0))
+    shipping()
+    wait_until(lambda: spools(host) == [], 20, "it is gone, and the token with it")
+
+
+def test_a_long_backlog_is_read_to_its_end_before_the_end_is_said(
+    server: Server, host: Path, shipping: Callable[..., Shipping]
+) -> None:
+    """What the reader gives at once may end where a batch is full; the spool does not."""
+    writer = spool_for(host, server.url)
+    for step in range(13):
+        writer.string("s", "x" * 1024 * 1024, step, 0)
+    end = pb.WriterStatus(state=pb.WRITER_STATE_FINISHED)
+    writer.item(pb.Item(timestamp=1, writer_status=end))
+    last = writer.last_record
+    writer.close()
+    shipping()
+    wait_until(lambda: spools(host) == [], 60, "everything is sent")
+    batches = server.batches()
+    items = [item for batch in batches for item in batch.items if item.HasField("writer_status")]
+    assert [item.writer_status.state for item in items] == [pb.WRITER_STATE_FINISHED]
+    assert [item.record for item in items] == [last]
+    assert sum(len(s.values) for batch in batches for s in batch.string_series) == 13

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -10,13 +9,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from naiad.cli._parked import send_again
+from naiad.cli._spools import show_rejected, show_status
 from naiad.settings import api_token, spool_root
 from naiad.shipper.shipper import Shipper
-from naiad.shipper.spool import read_header
 from naiad.shipper.starting import LOCK
-from naiad.spool.folder import is_taken, read_progress, spools, writer_lives
+from naiad.spool.folder import is_taken, spools, writer_lives
 from naiad.spool.layout import REJECTED
 from naiad.spool.writer import folder_bytes
 
@@ -27,8 +26,10 @@ PATIENCE_SECONDS = 30.0
 @click.command()
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--watch", is_flag=True, help="Go on, and send what is still to come.")
-@click.option("--status", is_flag=True, help="Only say what is there.")
+@click.option("--status", is_flag=True, help="Only say what is there, and what became of it.")
+@click.option("--json", "as_json", is_flag=True, help="--status as a JSON array.")
 @click.option("--rejected", is_flag=True, help="Only show what servers did not take, and why.")
+@click.option("--again", is_flag=True, help="Offer once more what servers refused as a whole.")
 @click.option("--url", envvar="NAIAD_URL", help="Send to this server instead of each run's own.")
 @click.option(
     "--token", help="API token; default NAIAD_API_TOKEN, then the one that the run was given."
@@ -37,7 +38,9 @@ def sync(
     directory: Path | None,
     watch: bool,
     status: bool,
+    as_json: bool,
     rejected: bool,
+    again: bool,
     url: str | None,
     token: str | None,
 ) -> None:
@@ -54,9 +57,12 @@ def sync(
             " log_directory"
         )
     if status:
-        show_status(hosts)
+        show_status(root, hosts, as_json=as_json)
     elif rejected:
         show_rejected(hosts)
+    elif again:
+        if send_again(hosts, url, api_token(token)):
+            raise SystemExit(1)
     else:
         left = sum(send(host, url, api_token(token), watch) for host in hosts)
         if left:
@@ -74,43 +80,6 @@ def hosts_in(root: Path) -> list[Path]:
         for entry in root.iterdir()
         if (entry / "spools").is_dir() or (entry / REJECTED).is_dir()
     )
-
-
-def show_status(hosts: list[Path]) -> None:
-    table = Table("run", "host", "writer", "mode", "size", "records sent", "trouble", box=None)
-    count = 0
-    for host in hosts:
-        for folder in spools(host):
-            count += 1
-            header = read_header(folder)
-            progress = read_progress(folder)
-            name = f"{header.project}/{header.run_id}" if header else f"? ({folder})"
-            table.add_row(
-                name,
-                host.name,
-                "running" if writer_lives(folder) else "ended",
-                header.mode if header else "?",
-                f"{folder_bytes(folder) / 1e6:.1f} MB",
-                str(progress.get("acknowledged", 0)),
-                str(progress.get("trouble", "")),
-            )
-    if count:
-        _console().print(table)
-    else:
-        click.echo("Nothing is waiting: everything that was logged has been sent.")
-
-
-def show_rejected(hosts: list[Path]) -> None:
-    count = 0
-    for host in hosts:
-        files = [*(host / REJECTED).glob("*/rejected.jsonl"), *host.glob("spools/*/rejected.jsonl")]
-        for file in sorted(files):
-            for line in file.read_text().splitlines():
-                what = json.loads(line)
-                count += 1
-                click.echo(f"{what.get('run', '?')}\t{what['reason']}")
-    if not count:
-        click.echo("No server has refused anything.")
 
 
 def send(host: Path, url: str | None, token: str | None, watch: bool) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from naiad.spool.layout import Header
 from naiad.spool.reader import ItemRow, MetricRows, Row, ShapeKey, StringRow, TornRow
+from naiad.tally import Tally
 from naiad_proto.limits import TARGET_BATCH_BYTES
+from naiad_proto.rejections import Rejected
 from naiad_proto.series import build_group, build_string_series
 from naiad_proto.v1 import records_pb2 as pb
+from naiad_proto.v1.ingest_pb2 import WriteBatchRequest
 
 # Enough for full speed of the writer behind; more only delays what stands in front.
 TARGET_POINTS = 100_000
@@ -26,6 +30,8 @@ class BatchBuilder:
     last: int = 0
     points: int = 0
     size: int = 0
+    # Of what is added: for the ledger, points of any series, and single values set.
+    tally: Tally = field(default_factory=Tally)
     torn: list[str] = field(default_factory=list)
     # Ends of a writer's life among the items.
     ended: bool = False
@@ -44,8 +50,13 @@ class BatchBuilder:
     def add(self, row: Row) -> None:
         self.first = self.first or row.first
         self.last = row.last
+        self.tally += tally_of(row)
         if isinstance(row, MetricRows):
-            self._metrics.setdefault(row.shape, []).append(row)
+            rows = self._metrics.setdefault(row.shape, [])
+            if not rows:
+                # Once for all of its rows, and many shapes of long names are as large as rows.
+                self.size += sum(map(len, row.shape.paths)) + 4 * len(row.shape.paths)
+            rows.append(row)
             self.points += row.values.size
             self.size += row.values.nbytes + 16 * len(row.steps)
         elif isinstance(row, StringRow):
@@ -78,6 +89,68 @@ class BatchBuilder:
             if message.WhichOneof("kind") == "writer_status":
                 self.ended = message.writer_status.state != pb.WRITER_STATE_RUNNING
         return batch
+
+
+def tally_of(row: Row) -> Tally:
+    """What a row is for the ledger."""
+    if isinstance(row, MetricRows):
+        return Tally(len(row.steps), int(row.values.size), 0)
+    if isinstance(row, StringRow):
+        return Tally(1, 1, 0)
+    if isinstance(row, ItemRow):
+        return Tally(1, *_kinds(pb.Item.FromString(row.item)))
+    return Tally(1, 0, 0)
+
+
+def _kinds(item: pb.Item) -> tuple[int, int]:
+    """(points, attributes) of an item; a run's creation and its end are neither."""
+    kind = item.WhichOneof("kind")
+    return (
+        int(kind in ("histogram_point", "file_point")),
+        int(kind in ("set_attribute", "update_string_set")),
+    )
+
+
+def tally_of_rejected(request: bytes, rejections: Sequence[pb.Rejection]) -> Tally:
+    """How much of a batch its rejections leave out; `records` counts the rejections."""
+    batch = WriteBatchRequest.FromString(request).batch
+    rejected = Rejected.of(rejections)
+    points = attributes = 0
+    for index, group in enumerate(batch.groups):
+        paths, rows = len(group.paths), len(group.steps) // 8
+        if rejected.whole_group(index):
+            points += paths * rows
+        elif (mask := rejected.group_mask(index, paths, rows)) is not None:
+            points += int(mask.sum())
+    for index, series in enumerate(batch.string_series):
+        if rejected.whole_string_series(index):
+            points += len(series.values)
+        elif (rows_out := rejected.string_rows(index, len(series.values))) is not None:
+            points += int(rows_out.sum())
+    for index, item in enumerate(batch.items):
+        if rejected.item(index):
+            more_points, more_attributes = _kinds(item)
+            points += more_points
+            attributes += more_attributes
+    return Tally(len(rejections), points, attributes)
+
+
+def after(row: Row, record: int) -> Row | None:
+    """What of `row` comes after `record`: a shipper that goes on where another one was killed
+    neither sends nor counts the rest again."""
+    if row.first > record or not isinstance(row, MetricRows):
+        return row if row.last > record else None
+    if row.last <= record:
+        return None
+    begin = record + 1 - row.first
+    return replace(
+        row,
+        first=record + 1,
+        steps=row.steps[begin:],
+        timestamps=row.timestamps[begin:],
+        values=row.values[begin:],
+        completions=None if row.completions is None else row.completions[begin:],
+    )
 
 
 def _group(shape: ShapeKey, rows: list[MetricRows]) -> pb.SeriesGroup:
@@ -132,6 +205,4 @@ def end_of_life(
 
 
 def request_of(batch: pb.Batch) -> bytes:
-    from naiad_proto.v1.ingest_pb2 import WriteBatchRequest
-
     return WriteBatchRequest(batch=batch).SerializeToString()

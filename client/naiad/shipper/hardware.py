@@ -93,6 +93,7 @@ class HardwareShip:
             project=header.project, run_id=header.run_id, writer_id=new_writer_id(),
             epoch=memory.next_epoch(), url=header.url, host=host_name(), pid=0,
             mode=header.mode, role="sampler", hardware=header.hardware, ca_file=header.ca_file,
+            cert_file=header.cert_file, key_file=header.key_file,
         )  # fmt: skip
         # Not before: NVML and psutil take a moment, and `naiad sync` needs neither.
         from naiad._hardware import HardwareSampler

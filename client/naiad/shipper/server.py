@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,26 +22,78 @@ _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 15.0
 _CHUNK = 1024 * 1024
 
-# Send again: the server or the way to it is at fault, not the batch.
-RETRY = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL,
-    }
-)  # fmt: skip
-# Someone has to do something first; nothing is given up meanwhile.
-BLOCKED = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 _BLOCKED_PAUSE = 10.0
+
+
+class Verdict(enum.Enum):
+    """What an error says of the batch that it answers."""
+
+    # The server or the way to it is at fault: send again, with everything else later too.
+    RETRY = enum.auto()
+    # Someone has to do something first: nothing is given up meanwhile.
+    BLOCKED = enum.auto()
+    # The server stumbled, perhaps over this very batch: send it again, but hold up no other.
+    SUSPECT = enum.auto()
+    # Sending it again won't help.
+    REFUSED = enum.auto()
+
+
+_VERDICTS = {
+    grpc.StatusCode.UNAVAILABLE: Verdict.RETRY,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Verdict.RETRY,
+    grpc.StatusCode.ABORTED: Verdict.RETRY,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Verdict.RETRY,
+    grpc.StatusCode.CANCELLED: Verdict.RETRY,
+    grpc.StatusCode.UNAUTHENTICATED: Verdict.BLOCKED,
+    grpc.StatusCode.PERMISSION_DENIED: Verdict.BLOCKED,
+    # Not Naiad's server, or a gateway that does not know the way to it (HTTP 404).
+    grpc.StatusCode.UNIMPLEMENTED: Verdict.BLOCKED,
+    grpc.StatusCode.INVALID_ARGUMENT: Verdict.REFUSED,
+}
+
+
+def verdict(error: grpc.RpcError) -> Verdict:
+    return _VERDICTS.get(error.code(), Verdict.SUSPECT)
+
+
+_NO_CONNECTION = "failed to connect to all addresses; last error: "
+
+
+def explain(url: str, error: grpc.RpcError) -> str:
+    """What went wrong, for whoever waits for it."""
+    details = str(error.details() or "")
+    if details.startswith(_NO_CONNECTION):
+        # gRPC lists what it tried inside of what it tried; the last part is what it was told.
+        return f"no server answers at {url}: {details.rpartition(': ')[2]}"
+    return f"{url}: {error.code().name}: {details}"
+
+
+def pause_after(failures: int) -> float:
+    """Seconds until the next try after so many failures in a row, jittered, so that a
+    thousand clients don't come back as one."""
+    # The exponent is bounded: the count of a night without a network is no number to raise to.
+    pause: float = min(_FIRST_PAUSE * 2.0 ** min(failures, 16), _LONGEST_PAUSE)
+    return pause * random.uniform(0.8, 1.2)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files for grpcs:// URLs; empty where there is none."""
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
 
 
 class Server:
     """One server under one token, shared by all spools that go there."""
 
-    def __init__(self, url: str, token: str | None, ca_file: str) -> None:
-        """Raises ValueError for a malformed URL, OSError for an unreadable CA file."""
+    def __init__(self, url: str, token: str | None, tls: TlsFiles) -> None:
+        """Raises ValueError for a malformed URL, OSError for an unreadable certificate."""
         self.url = url
-        self._channel = open_channel(url, token, ca_file=ca_file or None)
+        self._channel = open_channel(
+            url, token, ca_file=tls.ca or None, cert_file=tls.cert or None, key_file=tls.key or None
+        )
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
         # Raw bytes: a batch is serialised once, however often it is sent.
@@ -50,6 +104,8 @@ class Server:
             response_deserializer=ingest_pb2.WriteBatchResponse.FromString,
         )
         self._failures = 0
+        # How many batches it has taken: tells a sick server from one that stumbles over one.
+        self.taken = 0
         self.try_again_at = 0.0
         self.dashboard: str | None = None
         self._info: Any = None
@@ -69,9 +125,11 @@ class Server:
     def upload(
         self, project: str, run_id: str, path: str, where: dict[str, Any]
     ) -> pb.FileReference:
-        """Sends a file's content; blocks. Raises grpc.RpcError, OSError for a missing file."""
+        """Sends a file's content; blocks. Raises grpc.RpcError, or OSError for a file that
+        can't be read."""
         source = Path(where["source"])
         size = source.stat().st_size
+        unreadable: list[OSError] = []
 
         def parts() -> Any:
             header = ingest_pb2.UploadFileHeader(
@@ -79,11 +137,21 @@ class Server:
                 mime_type=where["mime_type"], size_bytes=size,
             )  # fmt: skip
             yield ingest_pb2.UploadFileRequest(header=header)
-            with source.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    yield ingest_pb2.UploadFileRequest(chunk=chunk)
+            try:
+                with source.open("rb") as file:
+                    while chunk := file.read(_CHUNK):
+                        yield ingest_pb2.UploadFileRequest(chunk=chunk)
+            except OSError as error:
+                # gRPC would only say UNKNOWN, and it would be tried for ever.
+                unreadable.append(error)
+                raise
 
-        response: ingest_pb2.UploadFileResponse = self._ingest.UploadFile(parts(), timeout=3600)
+        try:
+            response: ingest_pb2.UploadFileResponse = self._ingest.UploadFile(parts(), timeout=3600)
+        except grpc.RpcError as error:
+            if unreadable:
+                raise unreadable[0] from error
+            raise
         return response.file
 
     def ask_for_dashboard(self) -> None:
@@ -104,22 +172,23 @@ class Server:
 
     def succeeded(self) -> None:
         self._failures = 0
+        self.taken += 1
 
     def failed(self, error: grpc.RpcError) -> None:
         """Notes when to try again: later after each failure, and not all at once."""
         now = time.monotonic()
         if now < self.try_again_at:
+            # Another call of the same moment has said so already.
             return
-        code = error.code()
         told = _told_pause(error)
         if told is not None:
-            pause = told
-        elif code in BLOCKED:
-            pause = _BLOCKED_PAUSE
+            pause = told * random.uniform(1.0, 1.2)
+        elif verdict(error) is Verdict.BLOCKED:
+            pause = _BLOCKED_PAUSE * random.uniform(0.8, 1.2)
         else:
-            pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
+            pause = pause_after(self._failures)
             self._failures += 1
-        self.try_again_at = now + pause * random.uniform(0.8, 1.2)
+        self.try_again_at = now + pause
 
     def close(self) -> None:
         self._channel.close()
@@ -127,8 +196,6 @@ class Server:
 
 def _told_pause(error: grpc.RpcError) -> float | None:
     """Seconds from the server's RetryInfo, if it sent one."""
-    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return None
     try:
         status = rpc_status.from_call(cast(grpc.Call, error))
     except (ValueError, AttributeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -13,10 +14,20 @@ from pathlib import Path
 
 from naiad import _platform
 from naiad.shipper.hardware import HardwareShip
-from naiad.shipper.server import Server
+from naiad.shipper.server import Server, TlsFiles
 from naiad.shipper.spool import SpoolShip, read_header
-from naiad.spool.folder import HostLock, Life, read_token, spools, writer_life, writer_lives
-from naiad.spool.layout import Header
+from naiad.shipper.told import Told
+from naiad.spool.folder import (
+    HostLock,
+    Life,
+    read_progress,
+    read_token,
+    spools,
+    write_json,
+    writer_life,
+    writer_lives,
+)
+from naiad.spool.layout import HEADER, PROGRESS, Header
 
 log = logging.getLogger("naiad.shipper")
 
@@ -29,8 +40,11 @@ SCAN_SECONDS = 0.2
 SYNC_SECONDS = 1.0
 # How long to stay when nothing is left: a next process may come at once.
 IDLE_SECONDS = 5.0
+# Until a certificate that could not be read is looked at again.
+NO_WAY_SECONDS = 10.0
 # Leftovers under way at once.
 _MOST_LEFTOVERS = 32
+_MOST_AFTERWARDS = 64
 
 
 class Shipper:
@@ -50,12 +64,16 @@ class Shipper:
         without `watch`, `run` ends as soon as nothing of dead writers is left."""
         self.host = host
         self.ships: dict[Path, SpoolShip] = {}
+        # Sent and gone, and the store may still say something about them.
+        self.afterwards: list[SpoolShip] = []
         self.unreadable: set[Path] = set()
+        # For spools to which no connection can be made at all: when to try again.
+        self._not_before: dict[Path, float] = {}
         self._forced_url = forced_url
         self._forced_token = forced_token
         self._offline_too = offline_too
         self._watch = watch
-        self._servers: dict[tuple[str, str | None, str], Server] = {}
+        self._servers: dict[tuple[str, str | None, TlsFiles], Server] = {}
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="naiad upload")
         self._hardware = HardwareShip(host) if sample_hardware else None
         self._live: list[tuple[Path, Header]] = []
@@ -126,12 +144,13 @@ class Shipper:
                 # A disk in trouble; the next round tries again.
                 self._say_once(f"spool {folder}: {error}")
             if ship.finished:
-                ship.close()
                 del self.ships[folder]
                 if folder.exists():
                     # Sent, and not to be removed: it must not be sent again and again.
                     self._say_once(f"spool {folder} is sent and can't be removed")
                     self.unreadable.add(folder)
+                self.afterwards.append(ship)
+        self.afterwards = [s for s in self.afterwards[-_MOST_AFTERWARDS:] if s.tick_afterwards()]
         if now >= self._next_sync:
             self._next_sync = now + SYNC_SECONDS
             self._sync()
@@ -142,7 +161,7 @@ class Shipper:
         live, once all of theirs is sent."""
         return (
             moved
-            or bool(self._live)
+            or bool(self._live or self.afterwards)
             or any(folder not in self._silent or ship.waits for folder, ship in self.ships.items())
         )
 
@@ -154,7 +173,7 @@ class Shipper:
     def close(self) -> None:
         if self._hardware:
             self._hardware.close()
-        for ship in self.ships.values():
+        for ship in (*self.ships.values(), *self.afterwards):
             with contextlib.suppress(OSError):
                 ship.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
@@ -173,8 +192,7 @@ class Shipper:
             header = ship.header if ship else read_header(folder)
             if header is None:
                 if not writer_lives(folder) and _old(folder):
-                    log.error("spool %s has no readable header; it is left as it is", folder)
-                    self.unreadable.add(folder)
+                    self._give_up(folder)
                 continue
             life = writer_life(folder)
             lives = life is not Life.ENDED
@@ -182,7 +200,7 @@ class Shipper:
                 self._silent.add(folder)
             elif lives:
                 self._live.append((folder, header))
-            if ship:
+            if ship or time.monotonic() < self._not_before.get(folder, 0.0):
                 continue
             if header.mode == "offline" and not self._offline_too:
                 self.waiting_offline += 1
@@ -199,15 +217,36 @@ class Shipper:
     def _server(self, folder: Path, header: Header) -> Server | None:
         url = self._forced_url or header.url
         token = self._forced_token or read_token(folder)
-        key = (url, token, header.ca_file)
+        key = (url, token, TlsFiles(header.ca_file, header.cert_file, header.key_file))
         if key not in self._servers:
             try:
                 self._servers[key] = Server(*key)
             except (ValueError, OSError) as error:
-                log.error("spool %s can't be sent to %s: %s", folder, url, error)
-                self.unreadable.add(folder)
+                text = f"nothing can be sent to {url}: {error}"
+                log.error("spool %s: %s", folder, text)
+                self._tell_trouble(folder, text)
+                # Certificates are replaced, and file systems come back.
+                self._not_before[folder] = time.monotonic() + NO_WAY_SECONDS
                 return None
         return self._servers[key]
+
+    def _give_up(self, folder: Path) -> None:
+        """For a folder without a header whose writer is dead."""
+        if (folder / HEADER).exists() or any(folder.glob("*.spool")):
+            log.error("spool %s has no readable header; it is left as it is", folder)
+            self.unreadable.add(folder)
+        else:
+            # Killed while it made the folder: nothing was ever logged there.
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _tell_trouble(self, folder: Path, text: str) -> None:
+        told = Told.of(read_progress(folder))
+        if told.trouble == text:
+            return
+        told.trouble = text
+        told.say("network", text)
+        with contextlib.suppress(OSError):
+            write_json(folder / PROGRESS, told.content())
 
     def _sync(self) -> None:
         """Bounds what a power cut costs; it takes its time here and not in the training."""

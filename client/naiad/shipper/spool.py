@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import shutil
 import time
@@ -16,8 +15,18 @@ from typing import Any
 
 import grpc
 
-from naiad.shipper.batches import BatchBuilder, end_of_life, heartbeat, request_of
-from naiad.shipper.server import BLOCKED, RETRY, Server
+from naiad.ledger import keep_ledger
+from naiad.shipper.batches import (
+    BatchBuilder,
+    after,
+    end_of_life,
+    heartbeat,
+    request_of,
+    tally_of_rejected,
+)
+from naiad.shipper.parking import Parking
+from naiad.shipper.server import Server, Verdict, explain, pause_after, verdict
+from naiad.shipper.told import Told
 from naiad.spool.folder import (
     Life,
     read_json,
@@ -26,8 +35,10 @@ from naiad.spool.folder import (
     writer_let_go,
     writer_life,
 )
-from naiad.spool.layout import PROGRESS, REJECTED, TOKEN, WAITING, Header
+from naiad.spool.layout import PROGRESS, TOKEN, WAITING, Header
 from naiad.spool.reader import ItemRow, Row, SpoolReader
+from naiad.tally import Tally
+from naiad_proto.limits import MAX_MESSAGE_BYTES
 from naiad_proto.v1 import records_pb2 as pb
 
 log = logging.getLogger("naiad.shipper")
@@ -38,8 +49,14 @@ HEARTBEAT_SECONDS = 10.0
 # How often a server is asked what is readable: while someone waits for it, and else.
 ASK_WHILE_WAITING = 0.03
 ASK_SECONDS = 2.0
-# What the progress file repeats of messages; all of them are in rejected.jsonl.
-KEPT_MESSAGES = 50
+# How long a call may go unanswered before it is said; it is waited for much longer.
+SILENT_SECONDS = 5.0
+# A server that stumbles over one batch, so often and for so long, while it takes others,
+# won't take that one: it is set aside, or it would be sent for ever.
+SUSPECT_TRIES = 8
+SUSPECT_SECONDS = 300.0
+# A spool is gone and the store a little behind: how long to ask on what became of it.
+AFTER_SECONDS = 5.0
 _READ_BYTES = 4 * 1024 * 1024
 
 
@@ -50,35 +67,22 @@ class Pending:
     first: int
     last: int
     request: bytes
+    tally: Tally = field(default_factory=Tally)
     call: Any = None
+    called_at: float = 0.0
     done: bool = False
     # Its content has to be there first; the request is made then.
     upload: Future[pb.FileReference] | None = None
     row: ItemRow | None = None
+    # The server stumbled over it so often, since then; and what it had taken by then.
+    failures: int = 0
+    failing_since: float = 0.0
+    taken_then: int = 0
+    try_again_at: float = 0.0
 
-
-@dataclass
-class Told:
-    """What the progress file says; the training process reads it."""
-
-    acknowledged: int = 0
-    stored: int = 0
-    read: int = 0
-    rejected: int = 0
-    epoch: int = 0
-    opened: bool = False
-    # Newest last, each with a number that rises.
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    message_count: int = 0
-    # Why nothing goes on; empty while it does.
-    trouble: str = ""
-    dashboard: str = ""
-
-    def say(self, kind: str, text: str) -> None:
-        """`kind`: rejected, warning, error, torn."""
-        self.message_count += 1
-        self.messages.append({"n": self.message_count, "kind": kind, "text": text})
-        del self.messages[:-KEPT_MESSAGES]
+    @property
+    def at_rest(self) -> bool:
+        return self.call is None and self.upload is None and not self.done
 
 
 class SpoolShip:
@@ -109,6 +113,11 @@ class SpoolShip:
         self._next_ask = 0.0
         self._next_heartbeat = 0.0
         self._beating: Any = None
+        self._probing: Any = None
+        self._open_failures = 0
+        self._open_again_at = 0.0
+        # Copies of files that the server has, and whose records it may not have yet.
+        self._spent: list[tuple[int, Path]] = []
         # When its writer died: now, if that is seen happen, else when it last wrote.
         self._met_alive = False
         self._last_sign = _last_sign(folder)
@@ -120,13 +129,15 @@ class SpoolShip:
         self._ended = False
         self._end_sent = False
         self._seen: set[tuple[str, str]] = set()
-        before = read_progress(folder)
-        known = {name: before[name] for name in Told.__dataclass_fields__ if name in before}
-        self.told = Told(**known)
+        self.told = Told.of(read_progress(folder))
         self._reader = SpoolReader(folder, self.told.acknowledged)
+        self._parking = Parking(folder, header)
+        self._late = 0
         self._written: dict[str, Any] | None = None
         # Could the progress file not be written the last time?
         self._untold = False
+        # When the spool went; it is asked a little longer what became of it.
+        self._gone_at = 0.0
 
     @property
     def epoch(self) -> int:
@@ -156,15 +167,31 @@ class SpoolShip:
                 moved |= self._resend()
                 moved |= self._send(lives)
                 self._beat(lives)
+        self._notice_silence()
         self._ask()
+        # In this order: a shipper that is killed in between leaves a segment too many, and
+        # never a count that is behind what is gone.
+        self._tell()
         self._free()
         self._finish(lives)
-        self._tell()
         return moved
+
+    def tick_afterwards(self) -> bool:
+        """For a spool that is sent and gone: hears what is stored and what is said of it late.
+        Returns whether there is still something to hear."""
+        self._ask()
+        over = self.told.stored >= self.told.acknowledged
+        if over or time.monotonic() - self._gone_at > AFTER_SECONDS:
+            keep_ledger(self.folder, self.header, self.told.content(), final=True)
+            return False
+        return True
 
     def close(self) -> None:
         self._reader.close()
-        self._tell()
+        if self.finished:
+            keep_ledger(self.folder, self.header, self.told.content(), final=True)
+        else:
+            self._tell()
 
     # --- sending -------------------------------------------------------------------------
 
@@ -177,6 +204,8 @@ class SpoolShip:
             self.told.epoch = self.epoch
             return True
         if self._opening is None:
+            if time.monotonic() < self._open_again_at:
+                return False
             header = self.header
             self._opening = self.server.open_writer(header.project, header.run_id, header.writer_id)
             return False
@@ -187,8 +216,14 @@ class SpoolShip:
         if error is None:
             self.server.succeeded()
             self.told.epoch = max(self.header.epoch, call.result().highest_epoch + 1)
-        elif error.code() in RETRY | BLOCKED:
+        elif (why := verdict(error)) in (Verdict.RETRY, Verdict.BLOCKED):
             self._trouble(error)
+            return False
+        elif why is Verdict.SUSPECT and self._open_failures < SUSPECT_TRIES:
+            # Not the server's pause: other spools have no part in it.
+            self._open_again_at = time.monotonic() + pause_after(self._open_failures)
+            self._open_failures += 1
+            self._say_trouble(error)
             return False
         else:
             # Its batches are going to hear the same, and are kept with the reason.
@@ -200,16 +235,15 @@ class SpoolShip:
 
     def _send(self, lives: bool) -> bool:
         moved = False
-        while sum(1 for pending in self._pending if pending.upload is None) < IN_FLIGHT:
+        while sum(not p.done and p.upload is None for p in self._pending) < IN_FLIGHT:
             batch = self._next_batch(lives)
             self._drained = batch is None and not lives and not self._stuck
             if batch is None:
                 break
             moved = True
             self._pending.append(batch)
-            if batch.upload is None:
-                batch.call = self.server.write(batch.request)
-                self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+            if batch.at_rest:
+                self._write(batch)
         return moved
 
     def _next_batch(self, lives: bool) -> Pending | None:
@@ -217,8 +251,9 @@ class SpoolShip:
             # It ended the batch before it: a file may take long, and a batch is one interval.
             file_row, self._file_row = self._file_row, None
             self._read = file_row.last
-            upload = self._workers.submit(self._upload_file, file_row)
-            return Pending(file_row.first, file_row.last, b"", upload=upload, row=file_row)
+            pending = Pending(file_row.first, file_row.last, b"", row=file_row)
+            self._upload(pending)
+            return pending
         self._stuck = False
         builder = BatchBuilder(self.header, self.epoch)
         while not builder.full:
@@ -234,12 +269,19 @@ class SpoolShip:
         self._read = builder.last
         batch = builder.build()
         for reason in builder.torn:
-            self._reject("torn", {"reason": reason})
+            self._torn(reason)
         self._ended = builder.ended or self._ended
-        return Pending(builder.first, builder.last, request_of(batch))
+        pending = Pending(builder.first, builder.last, request_of(batch), builder.tally)
+        if len(pending.request) > MAX_MESSAGE_BYTES:
+            # One row of very many long paths. gRPC would say RESOURCE_EXHAUSTED for ever.
+            size = len(pending.request)
+            self._set_aside(pending, f"{size} bytes; a message has at most {MAX_MESSAGE_BYTES}")
+        return pending
 
     def _next_row(self, lives: bool) -> Row | None:
+        """The next row that is not acknowledged, or None when there is none as of now."""
         while True:
+            fresh = self._rows is None
             if self._rows is None:
                 self._rows = self._reader.rows(_READ_BYTES, writer_lives=lives)
             try:
@@ -251,29 +293,33 @@ class SpoolShip:
                 row = None
             if row is None:
                 self._rows = None
-                return None
-            if row.last > self.told.acknowledged:
-                return row
-            # Acknowledged in an earlier life of the shipper, in a segment kept for the rest.
+                if fresh:
+                    return None
+                # The end of a portion, or of what was there when the iterator was made, which
+                # may have been before the writer's last words. Only a new look tells.
+                continue
             self._read = row.last
-            if isinstance(row, ItemRow):
-                status = pb.Item.FromString(row.item)
-                if status.WhichOneof("kind") == "writer_status":
-                    self._ended = status.writer_status.state != pb.WRITER_STATE_RUNNING
+            if row.last <= self.told.acknowledged:
+                # In an earlier life of the shipper, in a segment kept for the rest.
+                self._notice_end(row)
+            elif left := after(row, self.told.acknowledged):
+                return left
 
-    def _upload_file(self, row: ItemRow) -> pb.FileReference:
+    def _notice_end(self, row: Row) -> None:
+        if isinstance(row, ItemRow):
+            item = pb.Item.FromString(row.item)
+            if item.WhichOneof("kind") == "writer_status":
+                self._ended = item.writer_status.state != pb.WRITER_STATE_RUNNING
+
+    def _upload(self, batch: Pending) -> None:
+        row = batch.row
+        assert row
         assert row.file
         item = pb.Item.FromString(row.item)
         path = item.set_attribute.path if item.HasField("set_attribute") else item.file_point.path
-        while True:
-            try:
-                return self.server.upload(self.header.project, self.header.run_id, path, row.file)
-            except grpc.RpcError as error:
-                if error.code() not in RETRY | BLOCKED:
-                    raise
-                self.server.failed(error)
-                # In a thread of the pool; the rest of the spools go on.
-                time.sleep(max(0.1, self.server.try_again_at - time.monotonic()))
+        batch.upload = self._workers.submit(
+            self.server.upload, self.header.project, self.header.run_id, path, row.file
+        )
 
     def _take_upload(self, batch: Pending) -> None:
         """Makes the file's record, now that its content is there, or says why it isn't."""
@@ -283,6 +329,14 @@ class SpoolShip:
         assert row.file
         batch.upload = None
         error = upload.exception()
+        if isinstance(error, grpc.RpcError):
+            match verdict(error):
+                case Verdict.RETRY | Verdict.BLOCKED:
+                    self._trouble(error)
+                    return
+                case Verdict.SUSPECT if not self._hopeless(batch):
+                    self._say_trouble(error)
+                    return
         if error is not None:
             text = error.details() if isinstance(error, grpc.RpcError) else str(error)
             name = row.file["name"]
@@ -290,6 +344,12 @@ class SpoolShip:
                 "rejected",
                 {"record": row.first, "reason": f"file {name!r} could not be uploaded: {text}"},
             )
+            builder = BatchBuilder(self.header, self.epoch)
+            builder.add(row)
+            batch.tally = builder.tally
+            self.told.reject(builder.tally)
+            if row.file.get("own"):
+                self._parking.keep_file(row.first, Path(str(row.file["source"])))
             batch.done = True
             return
         item = pb.Item.FromString(row.item)
@@ -299,9 +359,11 @@ class SpoolShip:
             item.file_point.file.CopyFrom(upload.result())
         builder = BatchBuilder(self.header, self.epoch)
         builder.add(ItemRow(row.first, item.SerializeToString()))
-        batch.request = request_of(builder.build())
+        batch.request, batch.tally = request_of(builder.build()), builder.tally
+        batch.failures = 0
         if row.file.get("own"):
-            Path(str(row.file["source"])).unlink(missing_ok=True)
+            # Not before the record is there too: a shipper that follows uploads it again.
+            self._spent.append((row.first, Path(str(row.file["source"]))))
 
     def _end_of_life(self, lives: bool) -> Pending | None:
         """For a writer that died without a word: that it did."""
@@ -326,11 +388,19 @@ class SpoolShip:
         self._read += 1
         return Pending(self._read, self._read, request_of(batch))
 
+    def _write(self, batch: Pending) -> None:
+        batch.called_at = time.monotonic()
+        batch.call = self.server.write(batch.request)
+
     def _resend(self) -> bool:
         moved = False
+        now = time.monotonic()
         for batch in self._pending:
-            if batch.call is None and not batch.done and batch.upload is None:
-                batch.call = self.server.write(batch.request)
+            if batch.at_rest and now >= batch.try_again_at:
+                if batch.request:
+                    self._write(batch)
+                else:
+                    self._upload(batch)
                 moved = True
         return moved
 
@@ -346,6 +416,15 @@ class SpoolShip:
             self._next_heartbeat = now + HEARTBEAT_SECONDS
             self._beating = self.server.write(request_of(heartbeat(self.header, self.epoch)))
 
+    def _notice_silence(self) -> None:
+        """A server that is stopped, or a network that swallows what it is given, says nothing
+        for a minute. Who waits should know what for."""
+        called = [batch.called_at for batch in self._pending if batch.call is not None]
+        if called and time.monotonic() - min(called) > SILENT_SECONDS and not self.told.trouble:
+            text = f"{self.server.url} has not answered for {SILENT_SECONDS:.0f} s"
+            self.told.trouble = text
+            self._say_once("network", text)
+
     # --- hearing -------------------------------------------------------------------------
 
     def _hear(self) -> bool:
@@ -359,7 +438,8 @@ class SpoolShip:
                 moved = True
                 self._take_answer(batch, call)
         while self._pending and self._pending[0].done:
-            self.told.acknowledged = self._pending.popleft().last
+            batch = self._pending.popleft()
+            self.told.acknowledge(batch.last, batch.tally)
         return moved
 
     def _take_answer(self, batch: Pending, call: Any) -> None:
@@ -367,8 +447,9 @@ class SpoolShip:
         if error is None:
             self.server.succeeded()
             self.told.trouble = ""
-            batch.done = True
-            for rejection in call.result().rejections:
+            self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+            rejections = call.result().rejections
+            for rejection in rejections:
                 self._reject(
                     "rejected",
                     {
@@ -377,21 +458,50 @@ class SpoolShip:
                         "reason": rejection.message,
                     },
                 )
-        elif error.code() in RETRY | BLOCKED:
-            self._trouble(error)
-        else:
-            # Sending it again won't help: kept beside the spool, with the reason.
-            folder = self.folder / REJECTED
-            folder.mkdir(mode=0o700, exist_ok=True)
-            (folder / f"{batch.first:012d}.batch").write_bytes(batch.request)
-            self._reject(
-                "rejected",
-                {
-                    "record": batch.first,
-                    "reason": f"records {batch.first} to {batch.last}: {error.details()}",
-                },
-            )
-            batch.done = True
+            if rejections:
+                self.told.reject(tally_of_rejected(batch.request, rejections))
+            batch.done, batch.request = True, b""
+            return
+        match verdict(error):
+            case Verdict.RETRY | Verdict.BLOCKED:
+                self._trouble(error)
+            case Verdict.SUSPECT if not self._hopeless(batch):
+                self._say_trouble(error)
+            case _:
+                self._set_aside(batch, f"{error.code().name}: {error.details()}")
+
+    def _hopeless(self, batch: Pending) -> bool:
+        """Counts one more failure of the batch itself; True once it is to be set aside."""
+        now = time.monotonic()
+        if not batch.failures:
+            batch.failing_since, batch.taken_then = now, self.server.taken
+        batch.failures += 1
+        batch.try_again_at = now + pause_after(batch.failures)
+        if batch.failures < SUSPECT_TRIES or now - batch.failing_since < SUSPECT_SECONDS:
+            return False
+        # A server that takes nothing at all is sick, and says nothing of this batch.
+        self._probe()
+        return self.server.taken > batch.taken_then
+
+    def _probe(self) -> None:
+        """Asks something harmless, where nothing else is under way that would tell."""
+        if self._probing is None:
+            header = self.header
+            self._probing = self.server.open_writer(header.project, header.run_id, header.writer_id)
+        elif self._probing.done():
+            if self._probing.exception() is None:
+                self.server.succeeded()
+            self._probing = None
+
+    def _set_aside(self, batch: Pending, why: str) -> None:
+        """Keeps a batch beside the spool, with the reason, and goes on without it."""
+        self._parking.keep_batch(batch.first, batch.request)
+        self._reject(
+            "rejected",
+            {"record": batch.first, "reason": f"records {batch.first} to {batch.last}: {why}"},
+        )
+        self.told.reject(batch.tally)
+        batch.done, batch.request = True, b""
 
     def _ask(self) -> None:
         """Asks what is readable by now, and what was said about it late."""
@@ -408,16 +518,23 @@ class SpoolShip:
                 for interval in progress.stored:
                     if interval.first <= stored + 1:
                         stored = max(stored, interval.last)
-                self.told.stored = max(self.told.stored, stored)
+                self.told.store(min(stored, self.told.acknowledged))
                 for warning in progress.warnings:
                     self._say_once("warning", warning.message)
                 for rejection in progress.late_rejections:
-                    self._say_once("rejected", rejection.message)
+                    self._reject(
+                        "rejected",
+                        {
+                            "record": rejection.record,
+                            "path": rejection.path,
+                            "reason": rejection.message,
+                        },
+                    )
             return
         now = time.monotonic()
         if self.told.stored >= self.told.acknowledged or not self.server.may_call:
             return
-        waited_for = (self.folder / WAITING).exists()
+        waited_for = self._gone_at or (self.folder / WAITING).exists()
         if now >= self._next_ask or (
             waited_for and now >= self._next_ask - ASK_SECONDS + ASK_WHILE_WAITING
         ):
@@ -427,22 +544,29 @@ class SpoolShip:
 
     def _trouble(self, error: grpc.RpcError) -> None:
         self.server.failed(error)
-        text = f"{self.server.url}: {error.code().name}: {error.details()}"
+        self._say_trouble(error)
+
+    def _say_trouble(self, error: grpc.RpcError) -> None:
+        text = explain(self.server.url, error)
         if text != self.told.trouble:
             self.told.trouble = text
-            kind = "auth" if error.code() in BLOCKED else "network"
+            kind = "auth" if verdict(error) is Verdict.BLOCKED else "network"
             self._say_once(kind, text)
 
     def _reject(self, kind: str, what: dict[str, Any]) -> None:
-        self.told.rejected += 1
-        # On a full disk the message has to do: raised in the middle of a batch, this would
-        # cost the batch.
-        with (
-            contextlib.suppress(OSError),
-            (self.folder / "rejected.jsonl").open("a") as file,
-        ):
-            file.write(json.dumps({"run": self.header.run_id, **what}) + "\n")
-        self.told.say(kind, str(what["reason"]))
+        try:
+            fresh = self._parking.add(what)
+        except OSError:
+            # On a full disk the message has to do: raised in the middle of a batch, this would
+            # cost the batch.
+            fresh = True
+        if fresh:
+            self.told.rejected += 1
+            self.told.say(kind, str(what["reason"]))
+
+    def _torn(self, reason: str) -> None:
+        self.told.torn += 1
+        self._reject("torn", {"reason": reason})
 
     def _say_once(self, kind: str, text: str) -> None:
         if (kind, text) not in self._seen:
@@ -452,7 +576,7 @@ class SpoolShip:
     # --- freeing and telling ---------------------------------------------------------------
 
     def _free(self) -> None:
-        """Removes segments whose every record is acknowledged."""
+        """Removes segments whose every record is acknowledged, and files that went with them."""
         kept = []
         for path, last in self._reader.finished:
             if last <= self.told.acknowledged:
@@ -460,8 +584,12 @@ class SpoolShip:
             else:
                 kept.append((path, last))
         self._reader.finished[:] = kept
+        for record, file in self._spent:
+            if record <= self.told.acknowledged:
+                file.unlink(missing_ok=True)
+        self._spent = [(r, file) for r, file in self._spent if r > self.told.acknowledged]
         for reason in self._reader.damaged:
-            self._reject("torn", {"reason": reason})
+            self._torn(reason)
         self._reader.damaged.clear()
 
     def _finish(self, lives: bool) -> None:
@@ -469,24 +597,17 @@ class SpoolShip:
         if lives or self._pending or not self._drained:
             return
         self._reader.close()
-        kept = self.folder.parent.parent / REJECTED / self.folder.name
-        if self.told.rejected:
-            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_json(kept / "spool.json", self.header.as_dict())
-            for left in (self.folder / "rejected.jsonl", *(self.folder / REJECTED).glob("*")):
-                if left.exists():
-                    shutil.move(left, kept / left.name)
         (self.folder / TOKEN).unlink(missing_ok=True)
+        self._parking.leave()
+        keep_ledger(self.folder, self.header, self.told.content())
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.finished = True
+        self.finished, self._gone_at = True, time.monotonic()
 
     def _tell(self) -> None:
-        if self.finished:
-            return
         self.server.ask_for_dashboard()
         self.told.dashboard = self.server.dashboard or self.told.dashboard
         self.told.read = self._read
-        content = dict(vars(self.told))
+        content = self.told.content()
         if content != self._written:
             try:
                 write_json(self.folder / PROGRESS, content)
@@ -497,7 +618,7 @@ class SpoolShip:
                 self._untold = True
                 return
             self._untold = False
-            self._written = {**content, "messages": list(self.told.messages)}
+            self._written = content
 
 
 def _last_sign(folder: Path) -> int:

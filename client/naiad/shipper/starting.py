@@ -20,14 +20,29 @@ LOG = "shipper.log"
 CLEARING_SECONDS = 1.0
 _LARGEST_LOG = 1024 * 1024
 
+
+class _Outliving(subprocess.Popen[bytes]):
+    """A child that goes on without us, by intent: no ResourceWarning says it was forgotten."""
+
+    def __del__(self) -> None:
+        pass
+
+
+# The ones that this process has started, by folder.
+_processes: dict[Path, _Outliving] = {}
 _threads: dict[Path, threading.Thread] = {}
 _stops: dict[Path, threading.Event] = {}
 
 
 def shipper_runs(host: Path) -> bool:
-    """Does a shipper have the folder now?"""
-    thread = _threads.get(host)
-    return (thread is not None and thread.is_alive()) or is_taken(host / LOCK)
+    """Does a shipper have the folder now, or is one of ours about to take it?"""
+    thread, process = _threads.get(host), _processes.get(host)
+    if thread is not None and thread.is_alive():
+        return True
+    # Asked of the process, not of its lock alone, which it takes a second after its start.
+    if process is not None and process.poll() is None:
+        return True
+    return is_taken(host / LOCK)
 
 
 def start_shipper(host: Path) -> None:
@@ -56,7 +71,7 @@ def _start_process(host: Path) -> None:
         environment.pop(name, None)
     with _opened(log_file) as errors:
         # A session of its own: Ctrl-C in the terminal ends the training, not the sending.
-        subprocess.Popen(
+        _processes[host] = _Outliving(
             [sys.executable, "-m", "naiad.shipper", str(host)],
             stdin=subprocess.DEVNULL,
             stdout=errors,
@@ -86,10 +101,10 @@ def _start_thread(host: Path) -> None:
     thread.start()
 
 
-def stop_threads() -> None:
+def stop_threads(*, wait: bool = True) -> None:
     """Ends shippers that run as threads of this process, with their files in order: what is
     sent is cleared away, which takes them a moment after the last acknowledgement."""
-    deadline = time.monotonic() + CLEARING_SECONDS
+    deadline = time.monotonic() + (CLEARING_SECONDS if wait else 0.0)
     while time.monotonic() < deadline and any(map(_to_clear, _threads)):
         time.sleep(0.02)
     for stop in _stops.values():

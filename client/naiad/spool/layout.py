@@ -46,6 +46,7 @@ LARGEST_SEGMENT_BYTES = 64 * 1024 * 1024
 # Of a segment that is not mapped, and so costs its writer as much memory.
 LARGEST_WRITTEN_BYTES = 8 * 1024 * 1024
 
+HEADER = "spool.json"
 LOCK = "lock"
 HEARTBEAT = "heartbeat"
 TOKEN = "token"
@@ -142,6 +143,8 @@ class Header:
     hardware: str = ""
     hardware_interval: float = 10.0
     ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
     schema: int = SCHEMA
     # Fields of a newer release, kept as they are.
     more: dict[str, Any] = field(default_factory=dict)

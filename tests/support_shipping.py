@@ -1,0 +1,62 @@
+"""Spools and shippers inside a test's own process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from support_server import Server
+
+from naiad.shipper.shipper import Shipper
+from naiad.spool.folder import new_writer_id, read_progress
+from naiad.spool.layout import Header
+from naiad.spool.writer import SpoolWriter
+from naiad_proto.series import group_arrays
+from naiad_proto.v1 import records_pb2 as pb
+
+PROJECT = "team/p"
+
+
+def spool_for(host: Path, url: str, run: str = "r", **more: Any) -> SpoolWriter:
+    fields: dict[str, Any] = {
+        "project": PROJECT, "run_id": run, "writer_id": new_writer_id(), "epoch": 1_000,
+        "url": url, "host": "h", "pid": os.getpid(), "mode": "async",
+    }  # fmt: skip
+    token = more.pop("token", None)
+    writer = SpoolWriter(host, Header(**(fields | more)), token)
+    writer.item(pb.Item(timestamp=1, create_run=pb.CreateRun(created_at=1)))
+    return writer
+
+
+class Shipping:
+    """A shipper on a thread."""
+
+    def __init__(self, host: Path, **options: Any) -> None:
+        self.shipper = Shipper(host, sample_hardware=False, **options)
+        self.stop = threading.Event()
+        self._thread = threading.Thread(target=self.shipper.run, args=(self.stop,), daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self.stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+def acknowledged(writer: SpoolWriter) -> bool:
+    told = read_progress(writer.folder)
+    return int(told.get("acknowledged", 0)) >= writer.last_record
+
+
+def points(server: Server) -> dict[tuple[str, str, int], float]:
+    """(run, path, micro-step): value of everything in the log."""
+    found: dict[tuple[str, str, int], float] = {}
+    for batch in server.batches():
+        for group in batch.groups:
+            arrays = group_arrays(group)
+            for row, path in enumerate(group.paths):
+                for step, value in zip(arrays.steps, arrays.values[row], strict=True):
+                    found[batch.run_id, path, int(step)] = float(value)
+    return found
