@@ -151,6 +151,8 @@ def test_a_token_goes_with_the_last_acknowledgement_and_sync_has_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_naiad(tmp_path / "data", "--login") as platform:
+        # Another pipe than that of the ready line.
+        wait_until(lambda: any("NAIAD_API_TOKEN=" in s for s in platform.errors), 10, "a token")
         line = next(line for line in platform.errors if "NAIAD_API_TOKEN=" in line)
         token = line.split("NAIAD_API_TOKEN=")[1].split()[0]
         # The test itself reads back with it.

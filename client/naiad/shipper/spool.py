@@ -275,7 +275,14 @@ class SpoolShip:
         if len(pending.request) > MAX_MESSAGE_BYTES:
             # One row of very many long paths. gRPC would say RESOURCE_EXHAUSTED for ever.
             size = len(pending.request)
-            self._set_aside(pending, f"{size} bytes; a message has at most {MAX_MESSAGE_BYTES}")
+            why = f"{size} bytes; a message has at most {MAX_MESSAGE_BYTES}"
+            try:
+                self._set_aside(pending, why)
+            except OSError as error:
+                # It is read and won't be read again, so this is the end of it.
+                why = f"records {pending.first} to {pending.last}: {why}; not kept: {error}"
+                self._reject("rejected", {"record": pending.first, "reason": why})
+                pending.done, pending.request = True, b""
         return pending
 
     def _next_row(self, lives: bool) -> Row | None:
