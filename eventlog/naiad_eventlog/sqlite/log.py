@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from naiad_eventlog.interface import (
     EventLog,
     EventLogError,
+    OnRevoke,
     Position,
     Record,
     StartFrom,
@@ -22,6 +22,7 @@ from naiad_eventlog.interface import (
     Topic,
     TopicPartition,
 )
+from naiad_eventlog.partitioning import partition_of
 from naiad_eventlog.sqlite.file import LogFile, TopicRow
 
 T = TypeVar("T")
@@ -82,10 +83,14 @@ class SqliteEventLog(EventLog):
         return Position(topic, partition, offset)
 
     async def subscribe(
-        self, topic: str, group: str, start: StartFrom = StartFrom.COMMITTED
+        self,
+        topic: str,
+        group: str,
+        start: StartFrom = StartFrom.COMMITTED,
+        on_revoke: OnRevoke | None = None,
     ) -> Subscription:
         self._row(topic)
-        subscription = SqliteSubscription(self, topic, group, start)
+        subscription = SqliteSubscription(self, topic, group, start, on_revoke)
         self._groups.setdefault((group, topic), []).append(subscription)
         await self.rebalance(group, topic)
         return subscription
@@ -117,6 +122,8 @@ class SqliteEventLog(EventLog):
         if not members:
             self._groups.pop((group, topic), None)
             return
+        for member in members:
+            await member.hand_over()
         committed = await self.committed(group, topic)
         count = self._row(topic).topic.partitions
         for number, member in enumerate(members):
@@ -220,17 +227,30 @@ def _add_topic(file: LogFile, topic: Topic, connection: sqlite3.Connection) -> N
 
 
 class SqliteSubscription(Subscription):
-    def __init__(self, log: SqliteEventLog, topic: str, group: str, start: StartFrom) -> None:
+    def __init__(
+        self,
+        log: SqliteEventLog,
+        topic: str,
+        group: str,
+        start: StartFrom,
+        on_revoke: OnRevoke | None = None,
+    ) -> None:
         self._log = log
         self._topic = topic
         self._group = group
         self._start = start
+        self._on_revoke = on_revoke
         self._positions: dict[int, int] = {}
         # Rises with each change of what is owned: a fetch under way then is void.
         self._generation = 0
         self._news = asyncio.Event()
         self._turn = 0
         self._closed = False
+
+    async def hand_over(self) -> None:
+        """Commits what was dealt with, before the partitions are shared out anew."""
+        if self._on_revoke and self._positions:
+            await self.commit(await self._on_revoke())
 
     def assign(self, committed: Mapping[int, int | None]) -> None:
         """Takes over exactly these partitions; those that it had go on where they were."""
@@ -333,8 +353,3 @@ class SqliteSubscription(Subscription):
     def _check_open(self) -> None:
         if self._closed:
             raise EventLogError("the subscription is closed")
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """A partition by the key's CRC-32: the same on every machine and in every release."""
-    return zlib.crc32(key) % partitions
