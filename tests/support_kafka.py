@@ -1,4 +1,4 @@
-"""A real Apache Kafka for tests: one broker per test process, started by the first that asks.
+"""A real Apache Kafka for tests: one broker for the whole run, started by the first that asks.
 
 NAIAD_TEST_KAFKA names a cluster that runs already (kafka://host:port, with options if it
 needs them); tests that end brokers still start their own.
@@ -6,14 +6,18 @@ needs them); tests that end brokers still start their own.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import kafka_cluster
 import pytest
-from kafka_cluster import KafkaCluster
 
 _NUMBERS = itertools.count(1)
 # Groups of tests notice a dead member within seconds.
@@ -21,26 +25,51 @@ SESSION_SECONDS = 2
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    """A cluster of one broker, which tests may end and start again."""
+def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if named := os.environ.get("NAIAD_TEST_KAFKA"):
+        yield named
+        return
     if lack := kafka_cluster.missing():
         pytest.skip(lack)
-    with KafkaCluster(tmp_path_factory.mktemp("kafka")) as cluster:
-        yield cluster
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # All test processes of this run have it in common.
+        folder = folder.parent
+    users, said = folder / "kafka.users", folder / "kafka.url"
+    with users.open("w") as user, (folder / "kafka.lock").open("w") as lock:
+        # The broker's keeper ends it when the last of us has let go of this, dead or alive.
+        fcntl.flock(user, fcntl.LOCK_SH)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            keep(users, said)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        yield said.read_text()
 
 
-@pytest.fixture(scope="session")
-def kafka_url(request: pytest.FixtureRequest) -> str:
-    """A cluster without options."""
-    named = os.environ.get("NAIAD_TEST_KAFKA")
-    if named:
-        return named
-    cluster: KafkaCluster = request.getfixturevalue("broker")
-    return cluster.url
+def keep(users: Path, said: Path) -> None:
+    """Starts a broker that lasts as long as somebody holds a lock on `users`; writes its URL
+    to `said`."""
+    output = said.with_suffix(".log")
+    with output.open("wb") as file:
+        keeper = subprocess.Popen(
+            [sys.executable, kafka_cluster.__file__, "--while-locked", str(users)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    while not (text := output.read_text()).startswith("kafka://") or not text.endswith("\n"):
+        if keeper.poll() is not None:
+            pytest.fail(f"no Kafka: {text}")
+        time.sleep(0.05)
+    # It outlives this process where others still need it.
+    keeper.returncode = 0
+    said.write_text(text.strip())
 
 
-def fresh(url: str) -> str:
+def fresh(url: str, **options: object) -> str:
     """The URL of an event log of its own in that cluster."""
     prefix = f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}-{next(_NUMBERS)}."
-    joint = "&" if "?" in url else "/?"
-    return f"{url}{joint}prefix={prefix}&session_seconds={SESSION_SECONDS}"
+    given = {"prefix": prefix, "session_seconds": SESSION_SECONDS, **options}
+    words = "&".join(f"{name}={value}" for name, value in given.items())
+    return f"{url}{'&' if '?' in url else '/?'}{words}"

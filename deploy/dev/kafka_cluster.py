@@ -1,11 +1,11 @@
 """Apache Kafka for tests and development: one broker or several, from the Maven jars.
 
-    python deploy/dev/kafka_cluster.py [--brokers 3]
+    python deploy/dev/kafka_cluster.py [--brokers 3] [--while-locked FILE]
 
 Starts them on free ports of the loopback interface, prints their kafka:// URL, and ends them
-and removes their data at Ctrl-C. Needs Java 17 and, the first time, Maven, which puts the
-jars into `.kafka/` beside this file (45 MB). Nothing here is fit for production: one JVM per
-broker is both broker and controller, small, and keeps its data in a folder that goes away.
+and removes their data at Ctrl-C, or when nobody holds a lock on FILE any more. Nothing here is
+fit for production: one JVM per broker is both broker and controller, small, and keeps its data
+in a folder that goes away.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import base64
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,85 +22,41 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 
+from broker_settings import Ports, Secure, settings
+from kafka_jars import JARS, KafkaError, fetch, missing
+
 _HERE = Path(__file__).resolve().parent
-_JARS = _HERE / ".kafka" / "jars"
 _READY = "Kafka Server started"
 _START_SECONDS = 60.0
 
 # Quick to start and small; what it says at INFO is how we know that it is ready.
 _JAVA = [
     "java", "-Xmx256m", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
-    f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}", "-cp", f"{_JARS}/*",
+    f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}", "-cp", f"{JARS}/*",
 ]  # fmt: skip
-
-
-class KafkaError(Exception):
-    """A broker could not be got or started; the message says why."""
-
-
-def missing() -> str | None:
-    """What this machine lacks, with how to get it; None if it lacks nothing."""
-    jars = any(_JARS.glob("kafka_*.jar"))
-    if shutil.which("java") and (jars or shutil.which("mvn")):
-        return None
-    return "needs Java and Maven: apt-get install openjdk-17-jre-headless maven"
-
-
-def fetch() -> None:
-    """Gets the jars that pom.xml names, once. Raises KafkaError."""
-    pom = _HERE / "pom.xml"
-    stamp = _JARS / "pom.xml"
-    _JARS.parent.mkdir(exist_ok=True)
-    with (_JARS.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_bytes() == pom.read_bytes():
-            return
-        shutil.rmtree(_JARS, ignore_errors=True)
-        done = subprocess.run(
-            [
-                "mvn",
-                "-B",
-                "-q",
-                "-f",
-                pom,
-                "dependency:copy-dependencies",
-                f"-DoutputDirectory={_JARS}",
-            ],  # fmt: skip
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise KafkaError(f"Maven could not get Kafka's jars:\n{done.stdout}{done.stderr}")
-        shutil.copy(pom, stamp)
 
 
 class KafkaCluster:
     """Brokers of one cluster. `stop` ends all of them, by their process ids."""
 
-    def __init__(
-        self, folder: Path, brokers: int = 1, settings: Mapping[str, str] | None = None
-    ) -> None:
-        """`folder`: where their data goes; it should be empty. `settings`: added to each
-        broker's server.properties."""
+    def __init__(self, folder: Path, brokers: int = 1, secure: Secure | None = None) -> None:
+        """`folder`: where their data goes; it should be empty."""
         self.folder = folder
-        self._settings = dict(settings or {})
-        self._ports = _free_ports(2 * brokers)
+        self._secure = secure
+        ports = _free_ports(3 * brokers)
+        self._ports = {n + 1: Ports(*ports[3 * n : 3 * n + 3]) for n in range(brokers)}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.nodes = range(1, brokers + 1)
+        self.nodes = sorted(self._ports)
 
     @property
     def url(self) -> str:
-        return f"kafka://{','.join(f'127.0.0.1:{self.port(node)}' for node in self.nodes)}"
+        return f"kafka://{','.join(f'127.0.0.1:{p.clients}' for p in self._ports.values())}"
 
-    def port(self, node: int) -> int:
-        return self._ports[2 * node - 2]
-
-    def pid(self, node: int) -> int:
-        return self._processes[node].pid
+    @property
+    def secure_servers(self) -> str:
+        return ",".join(f"localhost:{ports.secure}" for ports in self._ports.values())
 
     def start(self) -> None:
         """Returns when all brokers take requests. Raises KafkaError."""
@@ -112,8 +67,13 @@ class KafkaCluster:
         for node in self.nodes:
             folder = self.folder / str(node)
             folder.mkdir(parents=True)
-            (folder / "server.properties").write_text(self._properties(node))
+            own = settings(node, self._ports, folder / "data", self._secure)
+            lines = [f"{name}={value}\n" for name, value in own.items()]
+            (folder / "server.properties").write_text("".join(lines))
             arguments = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster]
+            if self._secure:
+                login = f"name={self._secure.user},password={self._secure.password}"
+                arguments += ["--add-scram", f"SCRAM-SHA-512=[{login}]"]
             formats.append(
                 subprocess.Popen(
                     [*_JAVA, *arguments, "--config", str(folder / "server.properties")],
@@ -190,37 +150,6 @@ class KafkaCluster:
                 raise KafkaError(f"broker {node} did not start in time:\n{said[-4000:]}")
             time.sleep(0.05)
 
-    def _properties(self, node: int) -> str:
-        controllers = ",".join(f"{n}@127.0.0.1:{self._ports[2 * n - 1]}" for n in self.nodes)
-        copies = min(3, len(self.nodes))
-        own = {
-            "process.roles": "broker,controller",
-            "node.id": node,
-            "controller.quorum.voters": controllers,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port(node)},"
-            f"CONTROLLER://127.0.0.1:{self._ports[2 * node - 1]}",
-            "controller.listener.names": "CONTROLLER",
-            "log.dirs": self.folder / str(node) / "data",
-            # Kafka's own topics, sized for a few brokers.
-            "offsets.topic.num.partitions": 4,
-            "offsets.topic.replication.factor": copies,
-            "transaction.state.log.num.partitions": 1,
-            "transaction.state.log.replication.factor": copies,
-            "transaction.state.log.min.isr": max(1, copies - 1),
-            # Groups form at once, and a dead broker or member is noticed soon.
-            "group.initial.rebalance.delay.ms": 0,
-            "group.min.session.timeout.ms": 500,
-            "broker.session.timeout.ms": 3000,
-            "broker.heartbeat.interval.ms": 500,
-            # Little memory, few threads.
-            "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
-            "num.network.threads": 2,
-            "num.io.threads": 2,
-            "log.segment.delete.delay.ms": 1000,
-            **self._settings,
-        }
-        return "".join(f"{name}={value}\n" for name, value in own.items())
-
 
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as held:
@@ -233,6 +162,7 @@ def _free_ports(count: int) -> list[int]:
 def main() -> None:
     arguments = argparse.ArgumentParser(description="Apache Kafka on loopback, until Ctrl-C")
     arguments.add_argument("--brokers", type=int, default=1)
+    arguments.add_argument("--while-locked", type=Path, metavar="FILE")
     given = arguments.parse_args()
     if lack := missing():
         sys.exit(lack)
@@ -244,11 +174,24 @@ def main() -> None:
             KafkaCluster(Path(folder), given.brokers) as cluster,
         ):
             print(cluster.url, flush=True)
-            signal.pause()
+            if given.while_locked:
+                _wait_for_lock(given.while_locked)
+            else:
+                signal.pause()
     except KafkaError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         pass
+
+
+def _wait_for_lock(path: Path) -> None:
+    """Returns when nobody holds a lock on the file: the kernel drops those of dead processes."""
+    with path.open("w") as file:
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,11 @@ class Appender:
         producer: AIOKafkaProducer | None = None
         try:
             async with asyncio.timeout_at(until):
-                producer = await self._ready()
-                count = len(await producer.partitions_for(topic))
+                # One after the other, so that the first don't overtake each other while a
+                # producer starts.
+                async with self._starting:
+                    producer = await self._ready()
+                    count = len(await producer.partitions_for(topic))
                 delivery = await producer.send(
                     topic, value, key, partition=partition_of(key, count)
                 )
@@ -90,7 +93,7 @@ class Appender:
     async def start(self) -> None:
         """Raises EventLogError."""
         try:
-            async with asyncio.timeout(self._address.append_seconds):
+            async with asyncio.timeout(self._address.append_seconds), self._starting:
                 await self._ready()
         except TimeoutError as error:
             raise EventLogError(f"{self._address.named} gives out no producer's number") from error
@@ -106,22 +109,21 @@ class Appender:
             await asyncio.wait(self._retired)
 
     async def _ready(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._address.client_options(),
-                    acks="all",
-                    enable_idempotence=True,
-                    max_batch_size=_BATCH_BYTES,
-                    max_request_size=MAX_RECORD_BYTES,
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-            return self._producer
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **self._address.client_options(),
+                acks="all",
+                enable_idempotence=True,
+                max_batch_size=_BATCH_BYTES,
+                max_request_size=MAX_RECORD_BYTES,
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
 
     def _retire(self, producer: AIOKafkaProducer) -> None:
         """Goes on with a new producer: after a record that was refused for good, the brokers

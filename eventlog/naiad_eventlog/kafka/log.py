@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer
@@ -103,10 +103,12 @@ class KafkaEventLog(EventLog):
         if self._closed:
             return
         self._closed = True
-        await asyncio.gather(*(subscription.close() for subscription in list(self._subscriptions)))
-        await self._appender.close()
-        await self._surveyor.stop()
-        await self._topics.close()
+        async with contextlib.AsyncExitStack() as ending:
+            ending.push_async_callback(self._topics.close)
+            ending.push_async_callback(self._surveyor.stop)
+            ending.push_async_callback(self._appender.close)
+            for subscription in list(self._subscriptions):
+                ending.push_async_callback(subscription.close)
 
     async def _offsets(self, topic: str, *, beginning: bool) -> dict[int, int]:
         name = self._address.prefix + topic

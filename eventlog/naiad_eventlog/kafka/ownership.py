@@ -46,6 +46,10 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.owned: frozenset[int] = frozenset()
         # The next offset to hand out, where it is known.
         self.positions: dict[int, int] = {}
+        # Of partitions that were ours, then another's and are ours again: what the group had
+        # committed when they came back. A lower offset is from before, and late.
+        self.floors: dict[int, int] = {}
+        self._ever: set[int] = set()
         # What the group's offset is, as far as this member knows: several while a commit is
         # under way or failed, since it may have been done.
         self._known: dict[int, set[int | None]] = {}
@@ -76,6 +80,11 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._consumer.commit({self.partition(n): o for n, o in offsets.items()})
         for number, offset in offsets.items():
             self._known[number] = {offset}
+
+    def seek(self, number: int, offset: int) -> None:
+        self.positions[number] = offset
+        self.floors.pop(number, None)
+        self._consumer.seek(self.partition(number), offset)
 
     async def committed(self, numbers: Iterable[int]) -> dict[int, int]:
         """The group's offsets; partitions without one are absent. Raises KafkaError."""
@@ -125,12 +134,15 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
                 begin = self._begin.get(number, 0)
             else:
                 begin = committed.get(number) if committed else None
+            if number in self._ever and (stood is None or moved):
+                self.floors[number] = (committed or {}).get(number, 0)
             if begin is not None:
                 positions[number] = begin
                 self._consumer.seek(self.partition(number), begin)
         if committed is not None:
             self._known = {number: {committed.get(number)} for number in self.owned}
         self.positions = positions
+        self._ever |= self.owned
         self.rounds += 1
         self.settled.set()
         over, self._over = self._over, asyncio.Event()

@@ -198,11 +198,14 @@ class KafkaSubscription(Subscription):
             while True:
                 if not ownership.may_commit:
                     await ownership.settled.wait()
-                # What was given to another member meanwhile is that one's to commit.
+                # What was given to another member meanwhile is that one's to commit, also
+                # when it has come back since.
                 mine = {
                     where.partition: offset
                     for where, offset in offsets.items()
-                    if where.topic == self._topic and where.partition in ownership.owned
+                    if where.topic == self._topic
+                    and where.partition in ownership.owned
+                    and offset >= ownership.floors.get(where.partition, 0)
                 }
                 if not mine:
                     return
@@ -234,8 +237,7 @@ class KafkaSubscription(Subscription):
         self._take_over()
         kept = [record for record in self._buffer if record.partition != partition.partition]
         self._buffer = collections.deque(kept)
-        ownership.positions[partition.partition] = offset
-        self._consumer.seek(ownership.partition(partition.partition), offset)
+        ownership.seek(partition.partition, offset)
 
     async def lag(self) -> dict[TopicPartition, int]:
         owned = sorted(self._ownership.owned)
