@@ -196,6 +196,22 @@ class EventLogContract:
                 # What stayed goes on where it was, dealt with or not.
                 assert await first.poll(wait=0) == []
 
+    async def test_a_member_that_fails_to_hand_over_keeps_nobody_out(
+        self, log: EventLog, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def fail() -> dict[TopicPartition, int]:
+            raise RuntimeError("a fault of the member")
+
+        for n in range(20):
+            await log.append("river", b"key %d" % n, b"v")
+        async with await log.subscribe("river", "g", on_revoke=fail) as first:
+            records = await read(first, 20)
+            async with await log.subscribe("river", "g") as second:
+                moved = {where.partition for where in await second.lag()}
+                came = await read(second, len([r for r in records if r.partition in moved]))
+                assert {r.partition for r in came} == moved
+        assert "a fault of the member" in caplog.text
+
     async def test_end_offsets_are_beyond_every_record(self, log: EventLog) -> None:
         position = await log.append("river", b"k", b"v")
         ends = await log.end_offsets("river")

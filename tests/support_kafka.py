@@ -6,6 +6,7 @@ needs them); tests that end brokers still start their own.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import itertools
 import os
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import kafka_cluster
 import pytest
+
+from naiad_eventlog import Subscription
 
 _NUMBERS = itertools.count(1)
 # Groups of tests notice a dead member within seconds.
@@ -73,3 +76,20 @@ def fresh(url: str, **options: object) -> str:
     given = {"prefix": prefix, "session_seconds": SESSION_SECONDS, **options}
     words = "&".join(f"{name}={value}" for name, value in given.items())
     return f"{url}{'&' if '?' in url else '/?'}{words}"
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.02)
+
+
+async def drained(member: Subscription, seconds: float = 30) -> None:
+    """Returns when nothing of the member's partitions is left to commit."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if not sum((await member.lag()).values()):
+                return
+            await asyncio.sleep(0.05)

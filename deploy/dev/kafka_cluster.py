@@ -86,14 +86,9 @@ class KafkaCluster:
             if process.returncode:
                 raise KafkaError(f"the storage could not be formatted:\n{output.decode()}")
         for node in self.nodes:
-            self._spawn(node)
+            self.spawn(node)
         for node in self.nodes:
-            self._wait(node)
-
-    def start_broker(self, node: int) -> None:
-        """Starts one that was ended, on what it had stored."""
-        self._spawn(node)
-        self._wait(node)
+            self.wait(node)
 
     def kill_broker(self, node: int, how: signal.Signals = signal.SIGKILL) -> None:
         """Ends one and waits until it is gone; SIGTERM lets it say goodbye."""
@@ -127,12 +122,13 @@ class KafkaCluster:
     def _log(self, node: int) -> Path:
         return self.folder / str(node) / "server.log"
 
-    def _spawn(self, node: int) -> None:
+    def spawn(self, node: int) -> None:
+        """Starts one, also again on what it had stored. It ends with the thread that calls
+        this, at the latest, so that no broker outlives us."""
         # Anew, since its words tell when the broker is ready.
         with self._log(node).open("wb") as output:
             command = [*_JAVA, "kafka.Kafka", str(self.folder / str(node) / "server.properties")]
             self._processes[node] = subprocess.Popen(
-                # Through a small program that has it die with us.
                 [sys.executable, "-m", "naiad_standalone.child", str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -140,7 +136,8 @@ class KafkaCluster:
                 start_new_session=True,
             )
 
-    def _wait(self, node: int) -> None:
+    def wait(self, node: int) -> None:
+        """Returns when it takes requests. Raises KafkaError."""
         until = time.monotonic() + _START_SECONDS
         while _READY not in (said := self._log(node).read_text(errors="replace")):
             process = self._processes[node]

@@ -20,7 +20,7 @@ def missing() -> str | None:
     jars = any(JARS.glob("kafka_*.jar"))
     if shutil.which("java") and (jars or shutil.which("mvn")):
         return None
-    return "needs Java and Maven: apt-get install openjdk-17-jre-headless maven"
+    return "needs Java and Maven: apt-get install default-jre-headless maven"
 
 
 def fetch() -> None:

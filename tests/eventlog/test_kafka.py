@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from support_eventlog import EventLogContract, read
 from support_kafka import fresh, kafka_url
 
-from naiad_eventlog import EventLogError, Topic, TopicPartition, open_event_log
+from naiad_eventlog import EventLog, EventLogError, Topic, TopicPartition, open_event_log
 from naiad_eventlog.kafka.address import KafkaAddress
 from naiad_eventlog.kafka.errors import MAX_RECORD_BYTES
 from naiad_proto.limits import MAX_MESSAGE_BYTES
@@ -85,7 +85,9 @@ async def test_short_retention_is_warned_of(
 ) -> None:
     url = fresh(kafka_url)
     for options in ({"retention_hours": 1}, {}):
-        async with await open_event_log(url + "".join(f"&{k}={v}" for k, v in options.items())) as log:
+        async with await open_event_log(
+            url + "".join(f"&{k}={v}" for k, v in options.items())
+        ) as log:
             assert "retention" not in caplog.text
             await log.create_topics([Topic("river")])
     assert "'river' keeps records for 1.0 hours only" in caplog.text
@@ -137,13 +139,17 @@ async def test_after_a_refused_record_others_still_go(kafka_url: str) -> None:
         await client.alter_configs([small])
         await client.close()
         with pytest.raises(EventLogError, match=r"max\.message\.bytes"):
-            async with asyncio.timeout(20):
-                while True:
-                    await log.append("river", b"k", bytes(5000))
+            await asyncio.wait_for(append_until_refused(log), 20)
         await asyncio.gather(*(log.append("river", b"k", b"%d" % n) for n in range(10)))
         async with await log.subscribe("river", "g") as subscription:
             values = [record.value for record in await read(subscription, 11)]
     assert [v for v in values if len(v) < 5000] == [b"first"] + [b"%d" % n for n in range(10)]
+
+
+async def append_until_refused(log: EventLog) -> None:
+    # A broker may take a moment to hear of the setting.
+    while True:
+        await log.append("river", b"k", bytes(5000))
 
 
 async def test_records_lost_to_retention_are_reported(

@@ -148,7 +148,8 @@ async def _stop(producer: AIOKafkaProducer, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             await producer.flush()
     except TimeoutError:
-        # An idempotent producer tries for ever; nothing public makes it give up.
+        # An idempotent producer tries for ever, and nothing public makes it give up.
+        await producer._sender.close()
         producer._message_accumulator.fail_all(KafkaConnectionError("closed before a broker came"))
     with contextlib.suppress(KafkaError):
         await producer.stop()

@@ -91,6 +91,7 @@ class KafkaSubscription(Subscription):
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
                 await self._consumer.start()
+                self._ownership.guard()
                 await self._ownership.settled.wait()
         except BaseException as error:
             await self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from naiad_eventlog.interface import (
 )
 from naiad_eventlog.partitioning import partition_of
 from naiad_eventlog.sqlite.file import LogFile, TopicRow
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -250,7 +253,12 @@ class SqliteSubscription(Subscription):
     async def hand_over(self) -> None:
         """Commits what was dealt with, before the partitions are shared out anew."""
         if self._on_revoke and self._positions:
-            await self.commit(await self._on_revoke())
+            try:
+                await self.commit(await self._on_revoke())
+            except Exception:
+                # A fault of this member must not keep another from joining; what it has not
+                # committed comes again.
+                log.exception("group %r could not commit what it has dealt with", self._group)
 
     def assign(self, committed: Mapping[int, int | None]) -> None:
         """Takes over exactly these partitions; those that it had go on where they were."""
