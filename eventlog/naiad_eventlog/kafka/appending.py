@@ -150,6 +150,11 @@ async def _stop(producer: AIOKafkaProducer, seconds: float) -> None:
     except TimeoutError:
         # An idempotent producer tries for ever, and nothing public makes it give up.
         await producer._sender.close()
-        producer._message_accumulator.fail_all(KafkaConnectionError("closed before a broker came"))
+        waiting = producer._message_accumulator
+        waiting.fail_all(KafkaConnectionError("closed before a broker came"))
+        for batches in waiting._batches.values():
+            for batch in batches:
+                # Nobody else looks at it, which asyncio would complain of.
+                batch._drain_waiter.exception()
     with contextlib.suppress(KafkaError):
         await producer.stop()
