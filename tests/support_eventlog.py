@@ -108,6 +108,24 @@ class EventLogContract:
         async with await log.subscribe("river", "g") as subscription:
             assert [r.value for r in await read(subscription, 4)] == [b"2", b"3", b"4", b"5"]
 
+    async def test_the_lag_of_a_group_is_known_without_joining_it(self, log: EventLog) -> None:
+        for n in range(6):
+            position = await log.append("river", b"k", b"%d" % n)
+        where = TopicPartition("river", position.partition)
+        lag = await log.lag("river", "g")
+        assert len(lag) == TOPIC.partitions
+        assert (sum(lag.values()), lag[where]) == (6, 6)
+        async with await log.subscribe("river", "g") as subscription:
+            records = await read(subscription, 6)
+            await subscription.commit(next_offsets(records[:2]))
+            assert await log.lag("river", "g") == lag | {where: 4} == await subscription.lag()
+            # The member has all partitions still.
+            await log.append("river", b"k", b"6")
+            assert [r.value for r in await read(subscription, 1)] == [b"6"]
+        assert sum((await log.lag("river", "another")).values()) == 7
+        with pytest.raises(EventLogError, match="'absent'"):
+            await log.lag("absent", "g")
+
     async def test_commits_and_records_outlive_the_process(self, log_url: str) -> None:
         async with await open_event_log(log_url) as log:
             await log.create_topics([TOPIC])

@@ -162,6 +162,12 @@ class EventLog(abc.ABC):
         """The offset that the next record of each partition would get, at the least."""
 
     @abc.abstractmethod
+    async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:
+        """Records between what the group has committed, or else the earliest, and the end,
+        per partition. Asks without being a member, which would take partitions from others.
+        About, like that of a subscription. Raises EventLogError for an unknown topic."""
+
+    @abc.abstractmethod
     async def close(self) -> None:
         """Waits for appends under way. Idempotent."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 
@@ -98,6 +99,20 @@ class KafkaEventLog(EventLog):
         self._check_open()
         offsets = await self._offsets(topic, beginning=False)
         return {TopicPartition(topic, number): offset for number, offset in offsets.items()}
+
+    async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:
+        self._check_open()
+        committed, begins, ends = await asyncio.gather(
+            self._topics.committed(self._address.prefix + topic, self._address.prefix + group),
+            self._offsets(topic, beginning=True),
+            self._offsets(topic, beginning=False),
+        )
+        return {
+            TopicPartition(topic, number): max(
+                0, end - max(committed.get(number, 0), begins[number])
+            )
+            for number, end in ends.items()
+        }
 
     async def close(self) -> None:
         if self._closed:

@@ -54,6 +54,18 @@ class TopicAdmin:
         found = await self._describe()
         return len(found[name]["partitions"]) if name in found else None
 
+    async def committed(self, name: str, group: str) -> dict[int, int]:
+        """The group's offsets in that topic, by partition; those without one are absent."""
+        found = await self._patiently(
+            lambda: self._client.list_consumer_group_offsets(group),
+            f"the offsets of group {group!r} can't be read",
+        )
+        return {
+            where.partition: at.offset
+            for where, at in found.items()
+            if where.topic == name and at.offset >= 0
+        }
+
     async def ensure(self, name: str, topic: Topic) -> None:
         """Raises EventLogError, naming topic and setting, when what is there can't serve."""
         if topic.partitions < 1:

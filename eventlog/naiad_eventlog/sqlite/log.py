@@ -105,6 +105,13 @@ class SqliteEventLog(EventLog):
             for partition in range(row.topic.partitions)
         }
 
+    async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:
+        committed = await self.committed(group, topic)
+        return {
+            TopicPartition(topic, number): await self.count(topic, number, committed.get(number, 0))
+            for number in range(self._row(topic).topic.partitions)
+        }
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -343,13 +350,8 @@ class SqliteSubscription(Subscription):
         self._news.set()
 
     async def lag(self) -> dict[TopicPartition, int]:
-        committed = await self._log.committed(self._group, self._topic)
-        return {
-            TopicPartition(self._topic, partition): await self._log.count(
-                self._topic, partition, committed.get(partition, 0)
-            )
-            for partition in sorted(self._positions)
-        }
+        lag = await self._log.lag(self._topic, self._group)
+        return {where: count for where, count in lag.items() if where.partition in self._positions}
 
     async def close(self) -> None:
         if not self._closed:
