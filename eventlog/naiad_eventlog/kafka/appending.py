@@ -75,7 +75,7 @@ class Appender:
                 f"{self._address.named} did not confirm within {self._address.append_seconds:g} s"
             ) from error
         except KafkaError as error:
-            if producer is not None:
+            if producer is not None and not error.retriable:
                 self._retire(producer)
             raise as_log_error(error, f"{self._address.named} did not take it") from error
         finally:

@@ -23,6 +23,7 @@ from naiad_eventlog.interface import (
 from naiad_eventlog.kafka.address import KafkaAddress
 from naiad_eventlog.kafka.appending import Appender
 from naiad_eventlog.kafka.errors import as_log_error
+from naiad_eventlog.kafka.quiet import quieten
 from naiad_eventlog.kafka.subscription import KafkaSubscription
 from naiad_eventlog.kafka.topics import TopicAdmin
 
@@ -42,7 +43,9 @@ class KafkaEventLog(EventLog):
     @classmethod
     async def open(cls, url: str) -> KafkaEventLog:
         """Raises EventLogError for a wrong URL and for a cluster that doesn't answer."""
-        opened = cls(KafkaAddress.parse(url))
+        address = KafkaAddress.parse(url)
+        quieten()
+        opened = cls(address)
         try:
             await opened._topics.start()
             await opened._appender.start()
