@@ -48,7 +48,7 @@ bench: $(READY) ## Measure what docs/performance.md tells (ARGS="--quick calls")
 	@$(RUN) $(BIN)/python benchmarks/client $(ARGS)
 
 clean: ## Remove the virtual environment and caches (never your data in .naiad)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .test-output
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .test-output deploy/dev/.kafka
 
 # uv because it installs the whole lock in seconds; pip alone would take a minute or two.
 $(READY): requirements.lock pyproject.toml

@@ -11,13 +11,15 @@ Promised:
   position that it asks for. What it has not committed comes again after a restart.
 - Within a group a partition has one owner at a time.
 
-A URL picks the engine: `sqlite:///path/to/log.db` (embedded) now, `kafka://` in a cluster.
+A URL picks the engine: `sqlite:///path/to/log.db` on one machine, `kafka://host:port` in a
+cluster.
 """
 
 from naiad_eventlog.interface import (
     EventLog,
     EventLogError,
     EventLogFull,
+    OnRevoke,
     Position,
     Record,
     StartFrom,
@@ -31,6 +33,7 @@ __all__ = [
     "EventLog",
     "EventLogError",
     "EventLogFull",
+    "OnRevoke",
     "Position",
     "Record",
     "StartFrom",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -72,6 +72,13 @@ class StartFrom(enum.Enum):
     LATEST = "latest"
 
 
+# Called before partitions may go to another member of the group, while they are still owned:
+# returns how far what was polled has been dealt with (as for `commit`), which is committed at
+# once, so that the next owner goes on from there. The group waits, so be done in seconds. An
+# await of the subscription's own poll in it would never end.
+OnRevoke = Callable[[], Awaitable[Mapping[TopicPartition, int]]]
+
+
 class Subscription(abc.ABC):
     """One member of a consumer group reading one topic. Not for use by several tasks."""
 
@@ -82,12 +89,17 @@ class Subscription(abc.ABC):
         """The next records of the partitions owned, in offset order within each.
 
         Waits up to `wait` seconds for the first one; returns at once with what there
-        is. An empty list means nothing came. One record over `max_bytes` still comes.
+        is. An empty list means nothing came; with `wait=0`, that the partitions owned hold
+        no more. One record over `max_bytes` still comes.
         """
 
     @abc.abstractmethod
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Stores, for the group, the offset of the *next* record wanted per partition."""
+        """Stores, for the group, the offset of the *next* record wanted per partition.
+
+        Leaves out, silently, partitions that are another member's by now: what was polled
+        of them comes again, to that one. Raises EventLogError when the log doesn't answer.
+        """
 
     @abc.abstractmethod
     async def committed(self) -> dict[TopicPartition, int]:
@@ -99,7 +111,8 @@ class Subscription(abc.ABC):
 
     @abc.abstractmethod
     async def lag(self) -> dict[TopicPartition, int]:
-        """Records between what has been committed and the end, per partition owned."""
+        """Records between what has been committed and the end, per partition owned. About:
+        on a compacted topic an engine may count records that are gone."""
 
     @abc.abstractmethod
     async def close(self) -> None:
@@ -135,13 +148,24 @@ class EventLog(abc.ABC):
 
     @abc.abstractmethod
     async def subscribe(
-        self, topic: str, group: str, start: StartFrom = StartFrom.COMMITTED
+        self,
+        topic: str,
+        group: str,
+        start: StartFrom = StartFrom.COMMITTED,
+        on_revoke: OnRevoke | None = None,
     ) -> Subscription:
-        """A new member of `group`. Raises EventLogError for an unknown topic."""
+        """A new member of `group`, which has its partitions. Raises EventLogError for an
+        unknown topic."""
 
     @abc.abstractmethod
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
         """The offset that the next record of each partition would get, at the least."""
+
+    @abc.abstractmethod
+    async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:
+        """Records between what the group has committed, or else the earliest, and the end,
+        per partition. Asks without being a member, which would take partitions from others.
+        About, like that of a subscription. Raises EventLogError for an unknown topic."""
 
     @abc.abstractmethod
     async def close(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from naiad_eventlog.interface import (
     EventLog,
     EventLogError,
+    OnRevoke,
     Position,
     Record,
     StartFrom,
@@ -22,7 +23,10 @@ from naiad_eventlog.interface import (
     Topic,
     TopicPartition,
 )
+from naiad_eventlog.partitioning import partition_of
 from naiad_eventlog.sqlite.file import LogFile, TopicRow
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -82,10 +86,14 @@ class SqliteEventLog(EventLog):
         return Position(topic, partition, offset)
 
     async def subscribe(
-        self, topic: str, group: str, start: StartFrom = StartFrom.COMMITTED
+        self,
+        topic: str,
+        group: str,
+        start: StartFrom = StartFrom.COMMITTED,
+        on_revoke: OnRevoke | None = None,
     ) -> Subscription:
         self._row(topic)
-        subscription = SqliteSubscription(self, topic, group, start)
+        subscription = SqliteSubscription(self, topic, group, start, on_revoke)
         self._groups.setdefault((group, topic), []).append(subscription)
         await self.rebalance(group, topic)
         return subscription
@@ -95,6 +103,13 @@ class SqliteEventLog(EventLog):
         return {
             TopicPartition(topic, partition): self._file.ends[TopicPartition(topic, partition)]
             for partition in range(row.topic.partitions)
+        }
+
+    async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:
+        committed = await self.committed(group, topic)
+        return {
+            TopicPartition(topic, number): await self.count(topic, number, committed.get(number, 0))
+            for number in range(self._row(topic).topic.partitions)
         }
 
     async def close(self) -> None:
@@ -117,6 +132,8 @@ class SqliteEventLog(EventLog):
         if not members:
             self._groups.pop((group, topic), None)
             return
+        for member in members:
+            await member.hand_over()
         committed = await self.committed(group, topic)
         count = self._row(topic).topic.partitions
         for number, member in enumerate(members):
@@ -220,17 +237,35 @@ def _add_topic(file: LogFile, topic: Topic, connection: sqlite3.Connection) -> N
 
 
 class SqliteSubscription(Subscription):
-    def __init__(self, log: SqliteEventLog, topic: str, group: str, start: StartFrom) -> None:
+    def __init__(
+        self,
+        log: SqliteEventLog,
+        topic: str,
+        group: str,
+        start: StartFrom,
+        on_revoke: OnRevoke | None = None,
+    ) -> None:
         self._log = log
         self._topic = topic
         self._group = group
         self._start = start
+        self._on_revoke = on_revoke
         self._positions: dict[int, int] = {}
         # Rises with each change of what is owned: a fetch under way then is void.
         self._generation = 0
         self._news = asyncio.Event()
         self._turn = 0
         self._closed = False
+
+    async def hand_over(self) -> None:
+        """Commits what was dealt with, before the partitions are shared out anew."""
+        if self._on_revoke and self._positions:
+            try:
+                await self.commit(await self._on_revoke())
+            except Exception:
+                # A fault of this member must not keep another from joining; what it has not
+                # committed comes again.
+                log.exception("group %r could not commit what it has dealt with", self._group)
 
     def assign(self, committed: Mapping[int, int | None]) -> None:
         """Takes over exactly these partitions; those that it had go on where they were."""
@@ -315,13 +350,8 @@ class SqliteSubscription(Subscription):
         self._news.set()
 
     async def lag(self) -> dict[TopicPartition, int]:
-        committed = await self._log.committed(self._group, self._topic)
-        return {
-            TopicPartition(self._topic, partition): await self._log.count(
-                self._topic, partition, committed.get(partition, 0)
-            )
-            for partition in sorted(self._positions)
-        }
+        lag = await self._log.lag(self._topic, self._group)
+        return {where: count for where, count in lag.items() if where.partition in self._positions}
 
     async def close(self) -> None:
         if not self._closed:
@@ -333,8 +363,3 @@ class SqliteSubscription(Subscription):
     def _check_open(self) -> None:
         if self._closed:
             raise EventLogError("the subscription is closed")
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """A partition by the key's CRC-32: the same on every machine and in every release."""
-    return zlib.crc32(key) % partitions

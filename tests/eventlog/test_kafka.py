@@ -1,0 +1,184 @@
+"""The Kafka log keeps the contract on a real broker, with topics that are fit for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from support_eventlog import EventLogContract, read
+from support_kafka import fresh, kafka_url
+
+from naiad_eventlog import EventLog, EventLogError, Topic, TopicPartition, open_event_log
+from naiad_eventlog.kafka.address import KafkaAddress
+from naiad_eventlog.kafka.errors import MAX_RECORD_BYTES
+from naiad_proto.limits import MAX_MESSAGE_BYTES
+
+__all__ = ["kafka_url"]
+
+
+class TestKafkaEventLog(EventLogContract):
+    @pytest.fixture
+    def log_url(self, kafka_url: str) -> str:
+        return fresh(kafka_url)
+
+
+async def admin(url: str) -> AIOKafkaAdminClient:
+    client = AIOKafkaAdminClient(**KafkaAddress.parse(url).client_options())
+    await client.start()
+    return client
+
+
+async def settings(url: str, topic: str) -> dict[str, str]:
+    client = await admin(url)
+    try:
+        name = KafkaAddress.parse(url).prefix + topic
+        (found,) = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    finally:
+        await client.close()
+    return {name: value for name, value, *_ in found.resources[0][4]}
+
+
+async def test_topics_are_made_with_what_naiad_needs(kafka_url: str) -> None:
+    url = fresh(kafka_url, retention_hours=48)
+    async with await open_event_log(url) as log:
+        await log.create_topics([Topic("river", 3), Topic("newest", compacted=True)])
+    river, newest = await settings(url, "river"), await settings(url, "newest")
+    assert river["cleanup.policy"] == "delete"
+    assert river["retention.ms"] == str(48 * 3600 * 1000)
+    assert newest["cleanup.policy"] == "compact"
+    for made in (river, newest):
+        assert made["max.message.bytes"] == str(MAX_RECORD_BYTES)
+        assert made["message.timestamp.type"] == "LogAppendTime"
+
+
+@pytest.mark.parametrize(
+    ("setting", "compacted", "named"),
+    [
+        ({"max.message.bytes": "1048588"}, False, "'river'.*max.message.bytes=1048588"),
+        ({"cleanup.policy": "compact"}, False, "'river'.*cleanup.policy=compact"),
+        ({"cleanup.policy": "compact,delete"}, True, "'river'.*cleanup.policy=compact,delete"),
+        ({"compression.type": "zstd"}, False, "'river'.*compression.type=zstd"),
+    ],
+)
+async def test_topics_that_cannot_serve_are_named(
+    kafka_url: str, setting: dict[str, str], compacted: bool, named: str
+) -> None:
+    url = fresh(kafka_url)
+    wanted = {
+        "max.message.bytes": str(MAX_RECORD_BYTES),
+        "cleanup.policy": "compact" if compacted else "delete",
+        **setting,
+    }
+    client = await admin(url)
+    name = KafkaAddress.parse(url).prefix + "river"
+    await client.create_topics([NewTopic(name, 1, 1, topic_configs=wanted)])
+    await client.close()
+    async with await open_event_log(url) as log:
+        with pytest.raises(EventLogError, match=named):
+            await log.create_topics([Topic("river", compacted=compacted)])
+
+
+async def test_short_retention_is_warned_of(
+    kafka_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = fresh(kafka_url)
+    for options in ({"retention_hours": 1}, {}):
+        async with await open_event_log(
+            url + "".join(f"&{k}={v}" for k, v in options.items())
+        ) as log:
+            assert "retention" not in caplog.text
+            await log.create_topics([Topic("river")])
+    assert "'river' keeps records for 1.0 hours only" in caplog.text
+
+
+async def test_asking_for_a_topic_does_not_make_it(kafka_url: str) -> None:
+    # Brokers make topics that are merely asked for, unless told not to: ours isn't.
+    url = fresh(kafka_url)
+    async with await open_event_log(url) as log:
+        with pytest.raises(EventLogError, match="'absent'"):
+            await log.append("absent", b"k", b"v")
+        with pytest.raises(EventLogError, match="'absent'"):
+            await log.end_offsets("absent")
+    client = await admin(url)
+    try:
+        assert KafkaAddress.parse(url).prefix + "absent" not in await client.list_topics()
+    finally:
+        await client.close()
+
+
+async def test_the_largest_batches_pass_and_larger_ones_are_refused(kafka_url: str) -> None:
+    largest = bytes(range(256)) * ((MAX_MESSAGE_BYTES + 1024 * 1024) // 256)
+    async with await open_event_log(fresh(kafka_url)) as log:
+        await log.create_topics([Topic("river", 8)])
+        with pytest.raises(EventLogError, match=f"{MAX_RECORD_BYTES:,}"):
+            await log.append("river", b"k", bytes(MAX_RECORD_BYTES))
+        # Together more than a broker takes in one request (100 MiB).
+        keys = [b"key %d" % n for n in range(7)]
+        await asyncio.gather(*(log.append("river", key, largest) for key in keys))
+        async with await log.subscribe("river", "g") as subscription:
+            found: list[bytes] = []
+            async with asyncio.timeout(60):
+                while len(found) < len(keys):
+                    for record in await subscription.poll(wait=1):
+                        assert record.value == largest
+                        found.append(record.key)
+    assert sorted(found) == keys
+
+
+async def test_after_a_refused_record_others_still_go(kafka_url: str) -> None:
+    url = fresh(kafka_url)
+    async with await open_event_log(url) as log:
+        await log.create_topics([Topic("river")])
+        await log.append("river", b"k", b"first")
+        # Behind its back, so that it is the broker that refuses.
+        client = await admin(url)
+        name = KafkaAddress.parse(url).prefix + "river"
+        small = ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "1000"})
+        await client.alter_configs([small])
+        await client.close()
+        with pytest.raises(EventLogError, match=r"max\.message\.bytes"):
+            await asyncio.wait_for(append_until_refused(log), 20)
+        await asyncio.gather(*(log.append("river", b"k", b"%d" % n) for n in range(10)))
+        async with await log.subscribe("river", "g") as subscription:
+            values = [record.value for record in await read(subscription, 11)]
+    assert [v for v in values if len(v) < 5000] == [b"first"] + [b"%d" % n for n in range(10)]
+
+
+async def append_until_refused(log: EventLog) -> None:
+    # A broker may take a moment to hear of the setting.
+    while True:
+        await log.append("river", b"k", bytes(5000))
+
+
+async def test_records_lost_to_retention_are_reported(
+    kafka_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = fresh(kafka_url)
+    async with await open_event_log(url) as log:
+        await log.create_topics([Topic("river")])
+        for n in range(10):
+            await log.append("river", b"k", b"%d" % n)
+        where = TopicPartition("river", 0)
+        async with await log.subscribe("river", "g") as subscription:
+            await read(subscription, 10)
+            await subscription.commit({where: 2})
+        await drop_records(url, "river", below=6)
+        async with await log.subscribe("river", "g") as subscription:
+            assert sum((await subscription.lag()).values()) == 4
+            records = await read(subscription, 4)
+            assert [r.value for r in records] == [b"6", b"7", b"8", b"9"]
+        assert "4 records of river, partition 0, were dropped before group 'g'" in caplog.text
+
+
+async def drop_records(url: str, topic: str, below: int) -> None:
+    from aiokafka import TopicPartition as KafkaPartition
+    from aiokafka.admin.records_to_delete import RecordsToDelete
+
+    client = await admin(url)
+    try:
+        where = KafkaPartition(KafkaAddress.parse(url).prefix + topic, 0)
+        await client.delete_records({where: RecordsToDelete(before_offset=below)})
+    finally:
+        await client.close()
