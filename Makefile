@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := env -u PYTHONPATH PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults lint format types proto proto-check lock bench clean
+.PHONY: help demo up test test-all test-faults lint format types proto proto-check lock bench clean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -19,11 +19,14 @@ demo: $(READY) ## Start Naiad, train 12 small networks, show the result (ONCE=1:
 up: $(READY) ## Start Naiad on this machine (ARGS="--port 7420 ...")
 	@$(RUN) $(BIN)/naiad up $(ARGS)
 
-test: $(READY) ## Run all tests
+test: $(READY) ## Run the tests; those marked long only in CI
 	@$(RUN) $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
+test-all: $(READY) ## Run all tests
+	@$(RUN) $(BIN)/python -m pytest -n auto --dist loadfile --long $(ARGS)
+
 test-faults: $(READY) ## Kill, cut and meddle at length: 50 random moments each (NAIAD_SEED=n: the same again)
-	@NAIAD_KILLS=50 $(RUN) $(BIN)/python -m pytest -n auto --dist loadfile tests/faults $(ARGS)
+	@NAIAD_KILLS=50 $(RUN) $(BIN)/python -m pytest -n auto --dist loadfile --long tests/faults $(ARGS)
 
 lint: $(READY) ## Check style, formatting and types
 	$(RUN) $(BIN)/ruff check .

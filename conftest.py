@@ -1,4 +1,6 @@
-"""What could not run is said loudly at the end; in CI (CI=true) it is a failure.
+"""Which tests run, on how many processes, and what is said at the end.
+
+What could not run is said loudly at the end; in CI (CI=true) it is a failure.
 
 Some tests need a thing that PyPI doesn't have. They skip with a reason of the form
 "needs Chromium: how to get it", and this turns such skips into a list that nobody
@@ -24,11 +26,30 @@ def report_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda line: request.node.user_properties.append(("figure", line))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests marked long too")
+
+
+def _long_too(config: pytest.Config) -> bool:
+    """In CI, where asked for, and where one is named."""
+    named = any("::" in argument for argument in config.args)
+    return bool(_in_ci() or config.getoption("--long") or named)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests first: what comes last should be short, since files are shared
     out among processes."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    if not _long_too(config):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a core: many tests wait for time to pass, for a server to start or for an end."""
+    return min(2 * (os.cpu_count() or 1), 8)
 
 
 def _in_ci() -> bool:
@@ -50,7 +71,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     return report
 
 
-def pytest_terminal_summary(terminalreporter) -> None:
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    if not _long_too(config):
+        terminalreporter.line("The long tests are left out here: `make test-all` runs them too.")
     missing: dict[tuple[str, str], list[str]] = {}
     for report in terminalreporter.stats.get("skipped", []):
         if match := _needed(report):

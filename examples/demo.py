@@ -89,7 +89,7 @@ def platform(data: Path, port: int, dashboard_port: int) -> Iterator[Platform]:
 # --- The trainings ------------------------------------------------------------------------
 
 
-async def train_all(url: str, witnesses: Path) -> list[dict[str, Any]]:
+async def train_all(url: str, witnesses: Path, epochs: int) -> list[dict[str, Any]]:
     """Trains every size with every learning rate, each in a process of its own.
 
     Returns what each one says that it logged. Raises DemoError if one failed.
@@ -113,7 +113,7 @@ async def train_all(url: str, witnesses: Path) -> list[dict[str, Any]]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         whole = progress.add_task(
-            "12 networks", total=EPOCHS * len(SIZES) * len(LEARNING_RATES), said=""
+            "12 networks", total=epochs * len(SIZES) * len(LEARNING_RATES), said=""
         )
 
         async def train(number: int, hidden: int, rate: float) -> dict[str, Any]:
@@ -123,7 +123,7 @@ async def train_all(url: str, witnesses: Path) -> list[dict[str, Any]]:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, str(HERE / "demo_worker.py")),
                     *("--hidden", str(hidden), "--learning-rate", str(rate)),
-                    *("--epochs", str(EPOCHS), "--witness", str(witness)),
+                    *("--epochs", str(epochs), "--witness", str(witness)),
                     env=environment,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
@@ -131,7 +131,7 @@ async def train_all(url: str, witnesses: Path) -> list[dict[str, Any]]:
                 assert process.stdout
                 assert process.stderr
                 errors = asyncio.create_task(process.stderr.read())
-                task = progress.add_task(name, total=EPOCHS, said="")
+                task = progress.add_task(name, total=epochs, said="")
                 try:
                     async for line in process.stdout:
                         text = line.decode().strip()
@@ -261,13 +261,13 @@ def cell(path: str, value: Any) -> str:
 # --- All of it ----------------------------------------------------------------------------
 
 
-def run_demo(data: Path, port: int, dashboard_port: int, once: bool) -> int:
+def run_demo(data: Path, port: int, dashboard_port: int, epochs: int, once: bool) -> int:
     console.print("Starting Naiad ...")
     with platform(data, port, dashboard_port) as up, tempfile.TemporaryDirectory() as witnesses:
         console.print(f"Naiad is ready: {up.url}  dashboard {up.dashboard}")
         console.print(f"Training 12 small networks, {AT_ONCE} at a time; watch them there.")
         os.environ["NAIAD_URL"] = up.url
-        logged = asyncio.run(train_all(up.url, Path(witnesses)))
+        logged = asyncio.run(train_all(up.url, Path(witnesses), epochs))
         problems = missing(logged)
         show_best(logged)
         count = sum(len(v) for report in logged for v in report["points"].values())
@@ -289,6 +289,7 @@ def run_demo(data: Path, port: int, dashboard_port: int, once: bool) -> int:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--epochs", type=int, default=EPOCHS, help="of each training")
     arguments.add_argument("--once", action="store_true", help="end after the table")
     arguments.add_argument("--data", type=Path, default=Path(".naiad"), help="(.naiad)")
     arguments.add_argument("--port", type=int, default=7420, help="(7420; 0: any)")
@@ -297,7 +298,7 @@ def main() -> int:
     # So that a SIGTERM ends the platform in good order, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return run_demo(given.data, given.port, given.dashboard_port, given.once)
+        return run_demo(given.data, given.port, given.dashboard_port, given.epochs, given.once)
     except DemoError as error:
         console.print(f"demo: {error}", markup=False)
         return 1

@@ -244,6 +244,7 @@ def test_a_short_metric_beside_a_long_one_is_not_coarse(page: Tab) -> None:
     assert len(page.curves("often").popitem()[1]) >= 250
 
 
+@pytest.mark.long
 def test_a_running_run_draws_on_without_a_flash(page: Tab, naiad: Naiad) -> None:
     run = Spool("team/live", "now").create("alive").status(pb.WRITER_STATE_RUNNING)
     run.metrics({"loss": [1.0, 0.9]})
@@ -261,6 +262,7 @@ def test_a_running_run_draws_on_without_a_flash(page: Tab, naiad: Naiad) -> None
     page.chart("late")
 
 
+@pytest.mark.long
 def test_the_table_fills_while_a_run_is_running(page: Tab, naiad: Naiad) -> None:
     first = Spool("team/busy", "first").create().status(pb.WRITER_STATE_RUNNING)
     send(naiad.url, first)
@@ -273,6 +275,7 @@ def test_the_table_fills_while_a_run_is_running(page: Tab, naiad: Naiad) -> None
     page.shows("1 selected")
 
 
+@pytest.mark.long
 def test_very_many_runs_are_one_link_and_one_picture(page: Tab, naiad: Naiad) -> None:
     runs = [f"run-{number:04d}" for number in range(150)]
     spools = []

@@ -25,7 +25,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     done = subprocess.run(
         [
             *(sys.executable, str(ROOT / "examples/demo.py"), "--once", "--data", str(data)),
-            *("--port", "0", "--dashboard-port", "0"),
+            # Fewer than a user's demo, whose trainings are most of its time.
+            *("--port", "0", "--dashboard-port", "0", "--epochs", "10"),
         ],
         env=clean_environment(COLUMNS="120"), capture_output=True, text=True, timeout=110,
         check=False,

@@ -78,7 +78,9 @@ def check(steps: int) -> None:
         index=index,
     )
     found = runs.fetch_metrics(project=project, runs=["survivor"], attributes=["loss", "twice"])
-    pd.testing.assert_frame_equal(found.loc["survivor"], expected, check_names=False)
+    pd.testing.assert_frame_equal(
+        found.loc["survivor"], expected, check_names=False, check_column_type=False
+    )
     notes = runs.fetch_series(project=project, runs=["survivor"], attributes=["notes"])
     assert list(notes.loc["survivor"]["notes"]) == [f"at {s}" for s in range(0, steps, 10)]
     table = runs.fetch_runs_table(

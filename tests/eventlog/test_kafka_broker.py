@@ -27,6 +27,8 @@ from naiad_eventlog import (
 )
 from naiad_eventlog.kafka import appending
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:

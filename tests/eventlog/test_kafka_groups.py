@@ -27,6 +27,7 @@ from naiad_eventlog import (
 )
 
 __all__ = ["kafka_url"]
+pytestmark = pytest.mark.long
 
 TOPIC = Topic("river", partitions=6)
 KEYS = 12

@@ -171,6 +171,7 @@ def after(real, too):
 """
 
 
+@pytest.mark.long
 def test_the_shipper_killed_at_its_worst_moments(bench: Bench) -> None:
     for number, (place, change) in enumerate(SHIPPER_PLACES.items()):
         # Offline, so that no shipper of the run's own is faster.

@@ -38,6 +38,7 @@ def meddling(benches: Callable[[int], Bench]) -> Iterator[tuple[Bench, MeddlingP
     proxy.close()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(120 + PATIENCE)
 def test_connections_that_are_cut_and_delayed(cutting: tuple[Bench, CuttingProxy]) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import support_alerter_child
 from support_envelopes import Pen, append
 from support_webhook import running_receiver
@@ -34,6 +35,7 @@ def living(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.long
 def test_killed_again_and_again(tmp_path: Path) -> None:
     log_url = f"sqlite:///{tmp_path}/log.db"
 
