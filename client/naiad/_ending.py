@@ -34,12 +34,15 @@ _hurried_at = -1e9
 _HURRY_SECONDS = 10.0
 _uncaught: list[BaseException] = []
 _installed = False
+# The process whose runs these are; after a fork the child's, once its runs have let go.
+_owner = 0
 
 
 def watch(run: Run) -> None:
     """From now on the run is ended with the process."""
-    global _installed
+    global _installed, _owner
     _open.add(run)
+    _owner = os.getpid()
     if not _installed:
         _installed = True
         atexit.register(_at_exit)
@@ -110,6 +113,11 @@ def _take_sigterm() -> None:
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
     # Not here: the handler may stand in the middle of a logging call, which has to go on so
     # that its lock comes free. And not as a daemon, so that the interpreter waits for it.
+    if os.getpid() != _owner:
+        # A child that was forked this very moment: the runs are still its parent's.
+        signal_default(number)
+        os.kill(os.getpid(), number)
+        return
     try:
         thread = threading.Thread(target=_stop_and_die, args=(number, os.getpid()))
         thread.name = "naiad end"
@@ -138,5 +146,7 @@ def signal_default(number: int) -> None:
 
 
 def _after_fork_in_child(*_: Any) -> None:
+    global _owner
     for run in list(_open):
         run._after_fork_in_child()
+    _owner = os.getpid()
