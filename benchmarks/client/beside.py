@@ -2,8 +2,9 @@
 
 Two loops take turns, each for a second or so: one computes, the other computes the same and
 logs 50 metrics a step at 1 M points/s. The time inside the calls is taken off, so what is
-left is what shipper, server and the client's own thread take away. With everything on the
-same two cores, and with a server that is away, so that only the client's part is seen.
+left is what shipper, server and the client's own thread take away: once with a server that
+takes everything and does nothing with it, as if it were on another machine, and once with a
+whole Naiad on the same two cores.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import platform_up
 from report import Row, quantiles
+from sink import sink
 
 import naiad
 
@@ -25,13 +27,10 @@ STEP = METRICS / POINTS_PER_SECOND
 def measure(quick: bool) -> list[Row]:
     turns = 5 if quick else 20
     rows = []
+    with sink() as url, tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
+        rows.append(_row("server elsewhere", _loss(url, Path(folder), turns)))
     with platform_up.server() as up:
-        loss = _loss(up.url, up.spool, turns)
-        rows.append(_row("server on the same 2 cores", loss))
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
-        # Nothing listens there.
-        loss = _loss("grpc://127.0.0.1:9", Path(folder), turns)
-        rows.append(_row("server away", loss))
+        rows.append(_row("server on the same 2 cores", _loss(up.url, up.spool, turns)))
     return rows
 
 
@@ -59,7 +58,7 @@ def _loss(url: str, spool: Path, turns: int) -> list[float]:
             plain = _turn(None, row, 0, 20_000, work)
             logged = _turn(run, row, turn * 20_000, 20_000, work)
             losses.append(logged / plain - 1)
-        run.close(timeout=0)
+        run.close()
     return losses
 
 

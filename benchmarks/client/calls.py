@@ -1,7 +1,8 @@
 """What a call costs, connected to a server that keeps up, with keys made afresh each step.
 
 Between two calls the loop makes its dict, as a training would, and then computes, so that
-shipper and server have the other core and keep up. Beside it stands the cost of copying the
+shipper and server have the other core and keep up: 100,000 points/s, 250,000 of the widest
+row. Beside it stands the cost of copying the
 same dict, timed in the same loop: what Python needs to touch all keys once.
 """
 
@@ -30,10 +31,10 @@ def _alternating(sets: int, count: int) -> Rows:
 def measure(quick: bool) -> list[Row]:
     # what, target, how to make a row, calls, microseconds of computing between them
     cases: tuple[tuple[str, str, Rows, int, int], ...] = (
-        ("50 metrics", "4 / 15 / 100 µs", _wide(50), 100_000, 100),
-        ("1 metric", "2 µs", _wide(1), 100_000, 20),
-        ("5,000 metrics", "150 µs, p99.9 1,000 µs", _wide(5000), 4_000, 5_000),
-        ("100 key-sets of 50 in turn", "8 µs", _alternating(100, 50), 50_000, 100),
+        ("50 metrics", "4 / 15 / 100 µs", _wide(50), 50_000, 500),
+        ("1 metric", "2 µs", _wide(1), 100_000, 100),
+        ("5,000 metrics", "150 µs, p99.9 1,000 µs", _wide(5000), 2_000, 20_000),
+        ("100 key-sets of 50 in turn", "8 µs", _alternating(100, 50), 50_000, 500),
     )
     rows = []
     with platform_up.server() as up:
@@ -41,13 +42,13 @@ def measure(quick: bool) -> list[Row]:
             calls = calls // 10 if quick else calls
             call, copy = _time(up.url, up.spool, make, calls, pause)
             median, p99, p999 = quantiles(call, 50, 99, 99.9)
-            base = quantiles(copy, 50)[0]
+            base, base_p999 = quantiles(copy, 50, 99.9)
             rows.append(
                 Row(
                     f"`log_metrics`, {what}: median / p99 / p99.9",
                     target,
                     f"{median:.2f} / {p99:.1f} / {p999:.1f} µs",
-                    f"{median / base:.1f} × `dict(row)`",
+                    f"{median / base:.1f} × `dict(row)`, whose p99.9 is {base_p999:.1f} µs",
                 )
             )
     return rows

@@ -159,16 +159,14 @@ class Session:
         said = 0.0
         next_check = start
         try:
-            if what == "stored":
-                with contextlib.suppress(OSError):
-                    (folder / WAITING).touch()
+            with contextlib.suppress(OSError):
+                (folder / WAITING).touch()
             while True:
                 if folder != self.spool.folder:
                     # It was removed, and a new one made; its records are numbered from 1.
                     folder, target = self.spool.folder, self.spool.last_record
-                    if what == "stored":
-                        with contextlib.suppress(OSError):
-                            (folder / WAITING).touch()
+                    with contextlib.suppress(OSError):
+                        (folder / WAITING).touch()
                 progress = self.progress()
                 done = int(progress.get(what, 0))
                 if done >= target:
@@ -192,9 +190,8 @@ class Session:
                     self._say_waiting(what, target - done, progress)
                 time.sleep(POLL_SECONDS)
         finally:
-            if what == "stored":
-                with contextlib.suppress(OSError):
-                    (folder / WAITING).unlink()
+            with contextlib.suppress(OSError):
+                (folder / WAITING).unlink()
 
     def _say_waiting(self, what: str, left: int, progress: dict[str, Any]) -> None:
         doing = "sent" if what == "acknowledged" else "readable"

@@ -13,7 +13,7 @@ retries, replays and any order of arrival come to the same rows.
 
 from __future__ import annotations
 
-import hashlib
+from naiad_proto.blake2 import blake2b
 
 RECORD_BITS = 44
 WRITER_BITS = 20
@@ -24,7 +24,7 @@ _COMMITTED = 1 << 63
 
 def writer_hash(writer_id: str) -> int:
     """20 bits that stand for a writer in its versions."""
-    digest = hashlib.blake2b(writer_id.encode(), digest_size=8).digest()
+    digest = blake2b(writer_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> (64 - WRITER_BITS)
 
 

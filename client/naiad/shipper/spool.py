@@ -45,6 +45,10 @@ log = logging.getLogger("naiad.shipper")
 
 # Batches of one spool under way at once: hides the way there and back.
 IN_FLIGHT = 4
+# A slow trickle of records is sent this often, and the progress file written that often, unless
+# somebody waits: each batch costs a sync of the server's log, each telling a file.
+LINGER_SECONDS = 0.05
+TELL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 10.0
 # How often a server is asked what is readable: while someone waits for it, and else.
 ASK_WHILE_WAITING = 0.03
@@ -71,6 +75,8 @@ class Pending:
     call: Any = None
     called_at: float = 0.0
     done: bool = False
+    # It ended because of its size, not for want of more.
+    full: bool = False
     # Its content has to be there first; the request is made then.
     upload: Future[pb.FileReference] | None = None
     row: ItemRow | None = None
@@ -111,6 +117,10 @@ class SpoolShip:
         self._opening: Any = None
         self._asking: Any = None
         self._next_ask = 0.0
+        self._next_send = 0.0
+        self._next_tell = 0.0
+        # Does the writer wait for an answer? Then nothing is put off.
+        self._waited_for = False
         self._next_heartbeat = 0.0
         self._beating: Any = None
         self._probing: Any = None
@@ -159,6 +169,7 @@ class SpoolShip:
         self._silent = life is Life.SILENT
         lives = life is Life.LIVES or (self._silent and not self._silence_ends)
         self._met_alive |= lives
+        self._waited_for = (self.folder / WAITING).exists()
         moved = self._hear()
         if self.server.may_call:
             if not self.told.opened:
@@ -169,10 +180,13 @@ class SpoolShip:
                 self._beat(lives)
         self._notice_silence()
         self._ask()
-        # In this order: a shipper that is killed in between leaves a segment too many, and
-        # never a count that is behind what is gone.
-        self._tell()
-        self._free()
+        now = time.monotonic()
+        if now >= self._next_tell or self._waited_for or not lives:
+            self._next_tell = now + TELL_SECONDS
+            # In this order: a shipper that is killed in between leaves a segment too many, and
+            # never a count that is behind what is gone.
+            self._tell()
+            self._free()
         self._finish(lives)
         return moved
 
@@ -235,6 +249,8 @@ class SpoolShip:
 
     def _send(self, lives: bool) -> bool:
         moved = False
+        if lives and not self._waited_for and time.monotonic() < self._next_send:
+            return False
         while sum(not p.done and p.upload is None for p in self._pending) < IN_FLIGHT:
             batch = self._next_batch(lives)
             self._drained = batch is None and not lives and not self._stuck
@@ -244,6 +260,11 @@ class SpoolShip:
             self._pending.append(batch)
             if batch.at_rest:
                 self._write(batch)
+            if not batch.full:
+                # There was no more; what comes now may gather a little.
+                self._next_send = time.monotonic() + LINGER_SECONDS
+                if not self._file_row and lives:
+                    break
         return moved
 
     def _next_batch(self, lives: bool) -> Pending | None:
@@ -271,7 +292,9 @@ class SpoolShip:
         for reason in builder.torn:
             self._torn(reason)
         self._ended = builder.ended or self._ended
-        pending = Pending(builder.first, builder.last, request_of(batch), builder.tally)
+        pending = Pending(
+            builder.first, builder.last, request_of(batch), builder.tally, full=builder.full
+        )
         if len(pending.request) > MAX_MESSAGE_BYTES:
             # One row of very many long paths. gRPC would say RESOURCE_EXHAUSTED for ever.
             size = len(pending.request)
@@ -541,7 +564,7 @@ class SpoolShip:
         now = time.monotonic()
         if self.told.stored >= self.told.acknowledged or not self.server.may_call:
             return
-        waited_for = self._gone_at or (self.folder / WAITING).exists()
+        waited_for = self._gone_at or self._waited_for
         if now >= self._next_ask or (
             waited_for and now >= self._next_ask - ASK_SECONDS + ASK_WHILE_WAITING
         ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -23,6 +22,7 @@ from naiad.spool.locks import (
     writer_life,
     writer_lives,
 )
+from naiad_proto.blake2 import blake2b
 
 __all__ = [
     "HostLock",
@@ -132,7 +132,7 @@ class RunMemory:
     how many console lines each path has."""
 
     def __init__(self, host: Path, project: str, run_id: str) -> None:
-        name = hashlib.blake2b(f"{project}/{run_id}".encode(), digest_size=16).hexdigest()
+        name = blake2b(f"{project}/{run_id}".encode(), digest_size=16).hexdigest()
         folder = host / "runs"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = folder / f"{name}.json"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import hashlib
 import os
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from naiad import _platform
 from naiad.spool.layout import HEARTBEAT, LOCK
+from naiad_proto.blake2 import blake2b
 
 # A heartbeat older than this says that its writer is silent. It is renewed each second.
 SILENT_SECONDS = 15.0
@@ -190,7 +190,7 @@ def _open(file: Path) -> int:
 
 
 def _local(file: Path) -> Path:
-    name = hashlib.blake2b(os.fsencode(os.path.realpath(file)), digest_size=12).hexdigest()
+    name = blake2b(os.fsencode(os.path.realpath(file)), digest_size=12).hexdigest()
     return Path(tempfile.gettempdir()) / f"naiad-{_platform.user_tag()}-{name}.lock"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from naiad_consumers.alerter.engine import Notice
 from naiad_consumers.alerter.marks import Marks
@@ -18,10 +20,20 @@ log = logging.getLogger(__name__)
 
 # Notices held in memory; more wait in the store until these are through.
 MAX_WAITING = 1000
-# Sent at the same time. An occurrence keeps to one lane, so its events stay in order.
+# Sent at the same time; of one occurrence one event, so that they stay in order.
 _LANES = 4
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
+
+
+@dataclass
+class _Waiting:
+    notice: Notice
+    taken: bool = False
+    attempts: int = 0
+    refusals: int = 0
+    # Why it was given up.
+    detail: str = ""
 
 
 class Outbox:
@@ -32,13 +44,17 @@ class Outbox:
         self._store = store
         self._marks = marks
         self._waiting: set[tuple[str, Event]] = set()
-        self._lanes: list[asyncio.Queue[Notice]] = [asyncio.Queue() for _ in range(_LANES)]
+        # The notices of each occurrence, oldest first, and whose turn it is.
+        self._notices: dict[str, deque[_Waiting]] = {}
+        self._turns: asyncio.Queue[str] = asyncio.Queue()
         # More stands in the store than here: read it when these are through.
         self._more = False
         self._read = asyncio.Event()
         self._read.set()
         self._idle = asyncio.Event()
         self._down = False
+        # Attempts since anything was taken.
+        self._in_vain = 0
 
     def offer(self, notices: Iterable[Notice]) -> None:
         """Notices that are in the store already. Never waits."""
@@ -53,8 +69,8 @@ class Outbox:
     async def run(self) -> None:
         """Sends until cancelled. Raises what the store raises."""
         async with asyncio.TaskGroup() as tasks:
-            for lane in self._lanes:
-                tasks.create_task(self._serve(lane))
+            for _ in range(_LANES):
+                tasks.create_task(self._serve())
             tasks.create_task(self._refill())
 
     @property
@@ -86,7 +102,10 @@ class Outbox:
         if key not in self._waiting:
             self._waiting.add(key)
             self._idle.clear()
-            self._lanes[int(notice.occurrence.id, 16) % _LANES].put_nowait(notice)
+            notices = self._notices.setdefault(notice.occurrence.id, deque())
+            notices.append(_Waiting(notice))
+            if len(notices) == 1:
+                self._turns.put_nowait(notice.occurrence.id)
 
     def _look_if_through(self) -> None:
         if self._waiting:
@@ -96,46 +115,64 @@ class Outbox:
         else:
             self._idle.set()
 
-    async def _serve(self, lane: asyncio.Queue[Notice]) -> None:
+    async def _serve(self) -> None:
         while True:
-            notice = await lane.get()
-            taken, attempts, detail = await self._send(notice)
-            self._marks.add(notice, self.sink.name, taken=taken, attempts=attempts, detail=detail)
-            self._waiting.discard((notice.occurrence.id, notice.event))
-            self._look_if_through()
+            occurrence = await self._turns.get()
+            notices = self._notices[occurrence]
+            waiting = notices[0]
+            pause = await self._try(waiting)
+            if pause is None:
+                notice = waiting.notice
+                self._marks.add(
+                    notice, self.sink.name, taken=waiting.taken, attempts=waiting.attempts,
+                    detail=waiting.detail,
+                )  # fmt: skip
+                notices.popleft()
+                self._waiting.discard((occurrence, notice.event))
+                if not notices:
+                    del self._notices[occurrence]
+                self._look_if_through()
+            if notices:
+                # Behind the others: what a sink does not take must not hold up what it would.
+                self._turns.put_nowait(occurrence)
+            if pause is not None:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
-    async def _send(self, notice: Notice) -> tuple[bool, int, str]:
-        """Whether it was taken, after how many attempts, and if not, why."""
-        attempts = refusals = 0
-        while True:
-            attempts += 1
-            pause = min(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 30), _LONGEST_PAUSE)
-            try:
-                await self.sink.send(notice)
-            except Unreachable as error:
-                if not self._down:
-                    self._down = True
-                    log.warning(
-                        "alerts for %s wait in the store until it can be reached: %s",
-                        self.sink.name,
-                        error,
-                    )
-                pause = max(pause, error.retry_after or 0.0)
-            except Refused as error:
-                refusals += 1
-                if refusals >= self.sink.attempts:
-                    log.error(
-                        "alert %s (%s) is given up for %s after %d attempts: %s",
-                        notice.occurrence.id,
-                        notice.event,
-                        self.sink.name,
-                        attempts,
-                        error,
-                    )
-                    return False, attempts, str(error)
-            else:
-                if self._down:
-                    self._down = False
-                    log.warning("%s takes alerts again", self.sink.name)
-                return True, attempts, ""
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+    async def _try(self, waiting: _Waiting) -> float | None:
+        """Sends it once; returns how long to wait before the next attempt at anything, or None
+        when this one is done with."""
+        waiting.attempts += 1
+        notice = waiting.notice
+        told = 0.0
+        try:
+            await self.sink.send(notice)
+        except Unreachable as error:
+            if not self._down:
+                self._down = True
+                log.warning(
+                    "alerts for %s wait in the store until it can be reached: %s",
+                    self.sink.name,
+                    error,
+                )
+            told = error.retry_after or 0.0
+        except Refused as error:
+            waiting.refusals += 1
+            if waiting.refusals >= self.sink.attempts:
+                log.error(
+                    "alert %s (%s) is given up for %s after %d attempts: %s",
+                    notice.occurrence.id,
+                    notice.event,
+                    self.sink.name,
+                    waiting.attempts,
+                    error,
+                )
+                waiting.detail = str(error)
+                return None
+        else:
+            if self._down:
+                log.warning("%s takes alerts again", self.sink.name)
+            self._down, self._in_vain, waiting.taken = False, 0, True
+            return None
+        self._in_vain += 1
+        pause = min(_FIRST_PAUSE * 2.0 ** min((self._in_vain - 1) // _LANES, 30), _LONGEST_PAUSE)
+        return max(pause, told)
