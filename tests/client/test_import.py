@@ -10,7 +10,18 @@ from support_naiad import clean_environment
 
 # Each of them costs more time or memory than the whole client, and none is needed to write
 # files: the shipper and the reading side import them in processes of their own, or when used.
-HEAVY = {"_hashlib", "asyncio", "click", "grpc", "numpy", "pandas", "psutil", "pyarrow", "rich", "ssl"}
+HEAVY = {
+    "_hashlib",
+    "asyncio",
+    "click",
+    "grpc",
+    "numpy",
+    "pandas",
+    "psutil",
+    "pyarrow",
+    "rich",
+    "ssl",
+}
 
 SCRIPT = """
 import sys

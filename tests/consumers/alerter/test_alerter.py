@@ -301,6 +301,26 @@ async def test_a_webhook_that_hangs_holds_up_nothing(
     assert marked == ["team"]
 
 
+async def test_what_a_webhook_does_not_take_holds_up_nothing_else(
+    log: EventLog, store: Store, receiver: Receiver
+) -> None:
+    # More than are sent at a time.
+    stuck = [f"stuck{number}" for number in range(6)]
+    receiver.answer = lambda body: 503 if body["path"] in stuck else 200
+    pen = Pen()
+    async with running(Alerter(log, store, told_to(receiver))):
+        await append(log, pen.metrics({path: [NAN] for path in stuck}))
+        await until(receiver, lambda r: r.seen, "one was tried")
+        await append(log, pen.metrics({"fine": [NAN, 1.0]}))
+        await until(receiver, lambda r: len(r.taken) == 2, "both events of the other one")
+        assert [(b["path"], b["state"]) for b in receiver.taken] == [
+            ("fine", "firing"),
+            ("fine", "resolved"),
+        ]
+        receiver.answer = lambda body: 200
+        await until(receiver, lambda r: len(r.taken) == 8, "the rest")
+
+
 async def test_silence_and_recovery(log: EventLog, store: Store, receiver: Receiver) -> None:
     config = told_to(receiver, heartbeat=HeartbeatRule(silent_after=1.0))
     pen, lively = Pen(), Pen(run_id="lively")
