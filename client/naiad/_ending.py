@@ -147,6 +147,11 @@ def signal_default(number: int) -> None:
 
 def _after_fork_in_child(*_: Any) -> None:
     global _owner
+    # A child that logs nothing ends as it would without us. A handler of Python's own that
+    # comes an instant before a blocking call waits for that to return, and a pool that ends
+    # its workers by SIGTERM would wait for them for ever.
+    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for run in list(_open):
         run._after_fork_in_child()
     _owner = os.getpid()

@@ -70,6 +70,10 @@ def states(server: Server) -> list[tuple[int, str]]:
     ]
 
 
+# In short pieces: a handler of Python's that comes an instant before a blocking call has to wait
+# for that to return.
+WAIT = "for _ in range(600): time.sleep(0.1)"
+
 ENDINGS = {
     "close": ("run.close()", pb.WRITER_STATE_FINISHED, "", 0),
     "nothing": ("", pb.WRITER_STATE_FINISHED, "", 0),
@@ -79,7 +83,7 @@ ENDINGS = {
     "os._exit": ("os._exit(0)", pb.WRITER_STATE_KILLED, "the process ended", 0),
     "SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", pb.WRITER_STATE_KILLED, "the process", -9),
     "SIGSEGV": ("os.kill(os.getpid(), signal.SIGSEGV)", pb.WRITER_STATE_KILLED, "the proc", -11),
-    "SIGTERM": ("time.sleep(60)", pb.WRITER_STATE_STOPPED, "SIGTERM", -15),
+    "SIGTERM": (WAIT, pb.WRITER_STATE_STOPPED, "SIGTERM", -15),
     "SIGTERM while busy": ("while True: pass", pb.WRITER_STATE_STOPPED, "SIGTERM", -15),
     "atexit raises": (
         "import atexit; atexit.register(lambda: 1 / 0)", pb.WRITER_STATE_FINISHED, "", 0,
@@ -214,6 +218,34 @@ with multiprocessing.Pool(2) as pool:
     assert count(server) == 1000
 
 
+def test_a_forked_child_that_logs_nothing_has_no_handler_of_ours(
+    server: Server, tmp_path: Path
+) -> None:
+    """One of Python's may wait for a blocking call to return, and a pool for its worker."""
+    process = start(
+        tmp_path,
+        server.url,
+        """
+def handler(queue, log):
+    if log:
+        run.log_metrics({"child": 1}, step=0)
+    queue.put(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+import multiprocessing
+context = multiprocessing.get_context("fork")
+queue = context.SimpleQueue()
+for log in (False, True):
+    child = context.Process(target=handler, args=(queue, log))
+    child.start()
+    print(queue.get(), flush=True)
+    child.join()
+print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+""",
+    )
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert output.split()[-3:] == ["True", "False", "False"]
+
+
 def test_no_sigterm_handler_where_somebody_else_has_one(server: Server, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
@@ -221,7 +253,7 @@ def test_no_sigterm_handler_where_somebody_else_has_one(server: Server, tmp_path
             "-c",
             "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
             + HEAD
-            + "signal.pause()",
+            + WAIT,
         ],
         env=clean_environment(NAIAD_URL=server.url, NAIAD_LOG_DIRECTORY=str(tmp_path / "root")),
         stdout=subprocess.PIPE,

@@ -466,6 +466,7 @@ def test_a_shipper_outlives_a_disk_that_refuses_everything(
             for step in range(100):
                 writer.metrics(ROW, step, 0)
             wait_until(lambda: len(steps_at(server)) == 100, 30, "they are sent all the same")
+            wait_until(lambda: messages(caplog, "can't be written"), 10, "that is told")
         wait_until(
             lambda: read_progress(writer.folder)["acknowledged"] == writer.last_record,
             30, "it says how far it is",

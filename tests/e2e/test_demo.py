@@ -80,7 +80,7 @@ def test_a_missing_point_would_be_told(
             "tags": runs.fetch_runs_table(project=PROJECT, runs=[run], attributes="sys/tags").loc[
                 run
             ]["sys/tags"],
-            "lines": 25,
+            "lines": 10,
         }
         assert demo_module.missing([claim]) == []
         assert demo_module.missing([{**claim, "configs": {"model/kind": "CNN"}}])
