@@ -48,8 +48,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two a core: many tests wait for time to pass, for a server to start or for an end."""
-    return min(2 * (os.cpu_count() or 1), 8)
+    """Two a core: many tests wait for time to pass, for a server to start or for an end. In CI
+    one, where nobody waits and a machine may be busy."""
+    return min((1 if _in_ci() else 2) * (os.cpu_count() or 1), 8)
 
 
 def _in_ci() -> bool:

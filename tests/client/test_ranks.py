@@ -308,6 +308,7 @@ def test_children_log_as_writers_of_their_own(
     assert len(writers) == 5
     for states in writers.values():
         assert states[0] == pb.WRITER_STATE_RUNNING
-        assert set(states[1:]) == {pb.WRITER_STATE_FINISHED}
+        # Once more each where a shipper ended before it heard the answer.
+        assert set(states) == {pb.WRITER_STATE_RUNNING, pb.WRITER_STATE_FINISHED}
     births = items(server, "create_run")
     assert len(births) == 1

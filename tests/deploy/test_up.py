@@ -13,7 +13,7 @@ import grpc
 import psutil
 import pytest
 import trustme
-from support_naiad import clean_environment, running_naiad, start_naiad
+from support_naiad import clean_environment, running_naiad, start_naiad, wait_until
 
 from naiad.connection import open_channel
 from naiad_proto.v1 import query_pb2, query_pb2_grpc
@@ -111,6 +111,8 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 def test_beyond_loopback_a_token_is_made_once_and_asked_for(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_naiad(data, "--host", "0.0.0.0") as server:
+        # Another pipe than that of the ready line.
+        wait_until(lambda: any("NAIAD_API_TOKEN=" in s for s in server.errors), 10, "a token")
         shown = [line for line in server.errors if "NAIAD_API_TOKEN=" in line]
         assert len(shown) == 1
         token = shown[0].strip().partition("NAIAD_API_TOKEN=")[2]
