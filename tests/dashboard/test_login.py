@@ -15,7 +15,7 @@ from support_naiad import Naiad, clean_environment, running_naiad
 from support_query import Spool
 from support_sending import send
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_chromium]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, needs_chromium]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from naiad_eventlog.kafka.errors import MAX_RECORD_BYTES
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 
 __all__ = ["kafka_url"]
+pytestmark = pytest.mark.long
 
 
 class TestKafkaEventLog(EventLogContract):

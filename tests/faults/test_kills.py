@@ -23,7 +23,14 @@ ENDLESS = 1_000_000
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 6 * MOMENTS)
-@pytest.mark.parametrize("victim", ["logger", "shipper", "both"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        pytest.param("logger", marks=pytest.mark.long),
+        pytest.param("shipper", marks=pytest.mark.long),
+        "both",
+    ],
+)
 def test_killed_at_random_moments(benches: Callable[[int], Bench], victim: str) -> None:
     bench = benches(SEED)
     process: subprocess.Popen[str] | None = None

@@ -53,6 +53,7 @@ def test_connections_that_are_cut_and_delayed(cutting: tuple[Bench, CuttingProxy
     assert proxy.done["delayed"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(120 + PATIENCE)
 def test_calls_that_are_doubled_reordered_and_denied(
