@@ -251,7 +251,10 @@ class Session:
         lost = 0 if move.kept else max(0, move.records - move.rescued - acknowledged)
         self.removed += lost
         fate = f"{lost:,} records that were not sent yet are lost"
-        if not lost:
+        if move.kept:
+            # Perhaps somebody is still removing it.
+            fate = "what it still holds is sent from there"
+        elif not lost:
             fate = "nothing is lost"
         self.callbacks.warning(
             NaiadSpoolError(

@@ -349,7 +349,9 @@ def test_a_removed_folder_is_noticed_and_logging_goes_on(
         run.log_metrics(ROW, step=step)
     run.close(30)
     assert str(old) in str(warned[0])
-    assert "nothing is lost" in str(warned[0])
+    # It may be noticed while there is still something.
+    fates = ("nothing is lost", "what it still holds is sent from there")
+    assert any(fate in str(warned[0]) for fate in fates)
     assert len([w for w in warned if "was removed" in str(w)]) == 1
     # What was logged before it was noticed was still in memory.
     assert set(steps_at(server)) == set(range(80))
@@ -386,7 +388,8 @@ def test_what_a_removed_folder_takes_with_it_is_said(server: Server, tmp_path: P
     gone = segment.first_record - 1
     assert segment.number > 0
     old = session.spool.folder
-    shutil.rmtree(old, ignore_errors=True)
+    # All of it at once: it may be noticed while the rest is still there.
+    old.rename(tmp_path / "removed")
     wait_until(lambda: warned, 10, "it is told")
     assert f"{gone:,} records that were not sent yet are lost" in str(warned[0])
     assert session.removed == gone
