@@ -96,7 +96,8 @@ def _kind(chart: Chart) -> str:
     with np.errstate(over="ignore"):
         span = every.max() - every.min()
         moved = np.abs(every.astype(np.float32).astype(np.float64) - every).max()
-    return "f4" if moved <= span * _INVISIBLE else "f8"
+    # What f4 can't hold at all moves by infinity, and the span may be infinite as well.
+    return "f4" if np.isfinite(moved) and moved <= span * _INVISIBLE else "f8"
 
 
 def _curve(curve: Curve, place: int, arrays: _Arrays, kind: str) -> dict[str, Any]:
