@@ -242,7 +242,13 @@ def show_best(logged: list[dict[str, Any]]) -> None:
         sort_direction="desc",
     )
     # Narrow enough for a terminal of 80 columns, so that no name is cut.
-    table = Table(title="12 runs, read back from the store", box=box.SIMPLE, title_justify="left")
+    table = Table(
+        title="12 runs, read back from the store",
+        title_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for name in ("", "experiment", *columns.values()):
         table.add_column(name, no_wrap=True, justify="left" if name == "experiment" else "right")
     for rank, (_, row) in enumerate(found.iterrows(), start=1):
