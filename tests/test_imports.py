@@ -20,7 +20,9 @@ PACKAGES = {
     "naiad_store": "store",
     "naiad_query": "query",
     "naiad_dashboard": "dashboard",
+    "naiad_serve": "deploy",
     "naiad_standalone": "deploy",
+    "naiad_state": "state",
 }
 
 # Beside itself, what each package may import of Naiad.
@@ -30,11 +32,13 @@ ALLOWED = {
     "naiad_auth": {"naiad_proto"},
     "naiad_files": {"naiad_proto"},
     "naiad_eventlog": {"naiad_proto"},
+    "naiad_state": {"naiad_proto"},
     "naiad_store": {"naiad_proto"},
-    "naiad_ingest": {"naiad_proto", "naiad_auth", "naiad_files", "naiad_eventlog"},
-    "naiad_consumers": {"naiad_proto", "naiad_eventlog", "naiad_store"},
-    "naiad_query": {"naiad_proto", "naiad_auth", "naiad_files", "naiad_store"},
+    "naiad_ingest": {"naiad_proto", "naiad_auth", "naiad_files", "naiad_eventlog", "naiad_state"},
+    "naiad_consumers": {"naiad_proto", "naiad_eventlog", "naiad_state", "naiad_store"},
+    "naiad_query": {"naiad_proto", "naiad_auth", "naiad_files", "naiad_state", "naiad_store"},
     "naiad_dashboard": {"naiad_proto", "naiad"},
+    "naiad_serve": set(PACKAGES) - {"naiad_standalone"},
     "naiad_standalone": set(PACKAGES),
 }
 
