@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from naiad_consumers.writer import writerbook
 from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.names import Names
 from naiad_consumers.writer.seriesrows import SeriesRows
@@ -23,6 +22,8 @@ _MOST_NAMES = 1_000_000
 
 
 class Pending:
+    """Of one tenure, like the book of writers."""
+
     def __init__(self, store: Store, writers: WriterBook) -> None:
         self._store = store
         self._writers = writers
@@ -54,7 +55,7 @@ class Pending:
         if self._series.count:
             self._store.insert("series", self._series.table())
         if self._writers.dirty:
-            self._store.insert("writers", writerbook.table(self._writers.dirty.values()))
+            self._store.insert("writers", self._writers.table())
 
     def clear(self) -> None:
         """All is stored, said and committed."""
