@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 import naiad_dashboard
 from naiad_auth import AuthInterceptor, TokenStore
-from naiad_consumers import AlertConfig, Alerter, Live, Writer
+from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
 from naiad_eventlog import EventLog, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS
 from naiad_files import open_file_store
@@ -75,7 +75,7 @@ class Standalone:
                 scheme = "https" if options.tls else "http"
                 self.dashboard_url = f"{scheme}://{authority(self._shown_host, dashboard_port)}"
 
-            event_log = await open_event_log(folder.log_url)
+            event_log = await open_event_log(folder.log_url + options.log_query)
             self._ending.push_async_callback(event_log.close)
             await event_log.create_topics(ALL_TOPICS)
             store = await asyncio.to_thread(_open_store, folder.store_url)
@@ -106,6 +106,7 @@ class Standalone:
             "writer": lambda: Writer(event_log, store),
             "live state": lambda: Live(event_log, redis_url),
             "alerter": lambda: Alerter(event_log, store, alerts),
+            "retention": lambda: retainer(event_log),
         }
         stop = asyncio.Event()
         tasks = [
