@@ -11,7 +11,7 @@ from pathlib import Path
 
 import naiad_dashboard
 from naiad_auth import TokenStore
-from naiad_consumers import AlertConfig, Alerter, Live, Writer
+from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
 from naiad_eventlog import EventLog, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS
 from naiad_files import open_file_store
@@ -77,7 +77,7 @@ class Standalone:
                 host = self._address.reachable_host
                 self.dashboard_url = f"{scheme}://{authority(host, dashboard_port)}"
 
-            event_log = await open_event_log(folder.log_url)
+            event_log = await open_event_log(folder.log_url + options.log_query)
             self._ending.push_async_callback(event_log.close)
             await event_log.create_topics(ALL_TOPICS)
             store = await asyncio.to_thread(_open_store, folder.store_url)
@@ -107,6 +107,7 @@ class Standalone:
             "writer": lambda: Writer(event_log, store),
             "live state": lambda: Live(event_log, redis_url),
             "alerter": lambda: Alerter(event_log, store, alerts),
+            "retention": lambda: retainer(event_log),
         }
         stop = asyncio.Event()
         tasks = [
