@@ -1,186 +1,280 @@
-"""A load of many runs on the log, and the truth about it, told by who made it: what the store
-has to hold at the end, whoever stored it and however often partitions changed hands."""
+"""Processes that log to a platform under torture, and what each of them says of it in a diary.
+
+Unlike support_diary these change their minds: they log a step again, log it late, edit configs,
+add and remove tags, commit previews, and several of them write the same paths of one run. So a
+diary holds calls in their order, and support_auditor works out which of them counts.
+
+A diary has one write(2) per line and no buffer: before a call what it is about to log, after
+it that it returned. What was logged can be told from these files alone. A value is made of its
+writer, its call and its path, so that none could come out right by chance.
+
+    python support_load.py client FOLDER PROJECT RUN SEED ORDINAL PAUSE
+    python support_load.py raw    FOLDER PROJECT RUN SEED ORDINAL PAUSE
+
+`client` logs by the client. `raw` speaks gRPC itself: two spools of one run, batches delivered
+twice and out of order. ORDINAL: writers of a run are opened in that order, one after the other,
+so that a higher one's points count. Both stand still while FOLDER/rest is there, and end well at
+FOLDER/end.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import hashlib
+import json
+import math
+import os
 import random
-from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from support_envelopes import Pen, append
-
-from naiad_consumers.writer import GROUP
-from naiad_consumers.writer.intervals import merge
-from naiad_eventlog import EventLog, StartFrom
-from naiad_eventlog.topics import DEAD, RECORDS
-from naiad_ingest.progress import Progress
-from naiad_proto.v1 import records_pb2
-from naiad_proto.v1.log_pb2 import DeadLetter
-from naiad_store import Store
-
-PATHS = ("loss", "acc", "lr")
+STEP = 1_000_000
+TAGS = ("good", "bad", "baseline", "é")
+RAW_PATHS = ("loss", "a/b", "c")
+RAW_ROWS = 40
 
 
-@dataclass
-class Load:
-    """Runs that log metrics as fast as the log takes them; some batches are sent twice, some
-    can't be stored, and each run uses one path with a second type."""
+def number(seed: int, author: str, call: int, path: str) -> float:
+    """What call `call` of `author` gives `path`: sometimes no finite number."""
+    digest = hashlib.blake2b(f"{seed}/{author}/{call}/{path}".encode(), digest_size=8).digest()
+    drawn = int.from_bytes(digest, "little")
+    if drawn % 40 < 3:
+        return (math.nan, math.inf, -math.inf)[drawn % 40]
+    return drawn / 2**61 - 4.0
 
-    log: EventLog
-    runs: int = 16
-    seed: int = 1
-    # Batches before which a run gives way, in seconds.
-    pause: float = 0.05
-    points: dict[tuple[str, str, int], float] = field(default_factory=dict)
-    # By run.
-    poison: Counter[str] = field(default_factory=Counter)
-    pens: dict[str, Pen] = field(default_factory=dict)
-    sent: int = 0
 
-    @contextlib.asynccontextmanager
-    async def going_on(self) -> AsyncIterator[None]:
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(self.runs):
-                tasks.create_task(self._log(f"run-{number}", stop))
-            try:
-                yield
-            finally:
-                stop.set()
+def text(seed: int, author: str, call: int, path: str) -> str:
+    return f"{path} by {author}, {call}: {number(seed, author, call, path)!r} é\n" * (1 + call % 3)
 
-    async def _log(self, run: str, stop: asyncio.Event) -> None:
-        choose = random.Random(f"{self.seed}/{run}")
-        pen = self.pens.setdefault(run, Pen(run_id=run))
-        if not pen.record:
-            await self._send(pen.status())
-        step = max((s for r, _, s in self.points if r == run), default=-1) + 1
-        while not stop.is_set():
-            count = choose.randint(1, 20)
-            data = {path: [choose.random() for _ in range(count)] for path in PATHS}
-            batch = pen.metrics(data, first_step=step)
-            for path, values in data.items():
-                self.points.update({(run, path, step + n): v for n, v in enumerate(values)})
-            step += count
-            await self._send(batch)
-            if choose.random() < 0.1:
-                # Its answer was lost, say.
-                await self._send(batch)
-            if choose.random() < 0.01:
-                await self._send(self._bad(pen))
-            if choose.random() < 0.05:
-                await self._send(_other_type(pen))
-            await asyncio.sleep(self.pause * choose.random() * 2)
 
-    def _bad(self, pen: Pen) -> records_pb2.Batch:
-        """One record that passed ingest, say of an older release, and can't be stored."""
-        batch = pen._batch(1)
-        batch.groups.add(paths=["c"], steps=b"odd")
-        self.poison[pen.run_id] += 1
-        return batch
+def bins(seed: int, author: str, call: int, path: str) -> tuple[list[float], list[float]]:
+    """(edges, counts)"""
+    digest = hashlib.blake2b(f"{seed}/{author}/{call}/{path}".encode(), digest_size=3).digest()
+    return [0.0, 1.0, 2.0, 4.0], [float(byte) for byte in digest]
 
-    async def _send(self, batch: records_pb2.Batch) -> None:
-        await append(self.log, batch)
-        self.sent += 1
 
-    async def more(self, batches: int, seconds: float = 60) -> None:
-        """Returns when so many more were sent."""
-        wanted = self.sent + batches
-        async with asyncio.timeout(seconds):
-            while self.sent < wanted:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+def content(seed: int, author: str, call: int, path: str) -> bytes:
+    return text(seed, author, call, path).encode()
 
-    # --- what is there ----------------------------------------------------------------------
 
-    async def stored(self, seconds: float = 120) -> None:
-        """Returns when the writers have committed all that was sent."""
-        async with asyncio.timeout(seconds):
-            while sum((await self.log.lag(RECORDS.name, GROUP)).values()):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+class Diary:
+    def __init__(self, folder: Path, run: str, ordinal: int) -> None:
+        self.author = f"{run}.{ordinal:04}"
+        self._folder = folder
+        self._calls = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._file = os.open(folder / f"{self.author}.diary", flags, 0o600)
 
-    async def check(self, store: Store) -> None:
-        """Nothing is lost, nothing there twice, and what is derived is as counted here."""
-        rows = await asyncio.to_thread(
-            store.query,
-            "SELECT run_id, path, toInt64(step) AS step, value FROM view_points",
+    def say(self, **line: Any) -> None:
+        data = json.dumps(line).encode() + b"\n"
+        # A short write would be a fault of the test's own.
+        assert os.write(self._file, data) == len(data)
+
+    def about(self, kind: str, paths: Sequence[str], step: int = 0, **more: Any) -> int:
+        """Says what is about to be logged; returns the number of the call."""
+        self._calls += 1
+        self.say(call=self._calls, kind=kind, paths=list(paths), step=step, **more)
+        return self._calls
+
+    def returned(self, call: int) -> None:
+        self.say(returned=call)
+
+    @property
+    def ending(self) -> bool:
+        return (self._folder / "end").exists()
+
+    def rest(self) -> None:
+        """Stands still where it is told to."""
+        rest = self._folder / "rest"
+        if rest.exists() and not self.ending:
+            self.say(rests=True)
+            while rest.exists() and not self.ending:
+                time.sleep(0.02)
+            self.say(rests=False)
+
+
+def client(folder: Path, project: str, run_id: str, seed: int, ordinal: int, pause: float) -> None:
+    import naiad
+
+    diary = Diary(folder, run_id, ordinal)
+    author = diary.author
+    draw = random.Random(f"{seed}/{author}")
+    own = f"w{ordinal}"
+    run = naiad.Run(
+        project=project, run_id=run_id, hardware_interval=None, source_tracking_config=None,
+        enable_console_log_capture=False,
+    )  # fmt: skip
+
+    def values(call: int, paths: Sequence[str]) -> dict[str, float]:
+        return {path: number(seed, author, call, path) for path in paths}
+
+    def metrics(paths: Sequence[str], step: int, *, preview: bool = False) -> None:
+        call = diary.about("previews" if preview else "metrics", paths, step)
+        run.log_metrics(values(call, paths), step=step / STEP, preview=preview)
+        diary.returned(call)
+
+    def strings(paths: Sequence[str], step: int) -> None:
+        call = diary.about("strings", paths, step)
+        run.log_string_series(
+            {path: text(seed, author, call, path) for path in paths}, step=step / STEP
         )
-        found = Counter((r["run_id"], r["path"], r["step"], r["value"]) for r in rows.to_pylist())
-        wanted = {(*key, value) for key, value in self.points.items()}
-        lost, more = wanted - found.keys(), found.keys() - wanted
-        assert not lost, f"{len(lost)} of {len(wanted)} lost: {sorted(lost)[:5]}"
-        assert not more, f"{len(more)} never logged: {sorted(more)[:5]}"
-        assert set(found.values()) <= {1}
-        await self._check_writers(store)
-        await self._check_said()
+        diary.returned(call)
 
-    async def _check_writers(self, store: Store) -> None:
-        rows = await asyncio.to_thread(
-            store.query,
-            "SELECT r.run_id AS run_id, s.stored AS stored, s.points AS points,"
-            " s.rejected AS rejected, w.warnings AS warnings, w.late AS late FROM spools AS s"
-            " JOIN (SELECT run, run_id FROM runs FINAL) AS r ON r.run = s.run"
-            " JOIN (SELECT writer_id, groupArrayArray(warnings) AS warnings,"
-            "  sum(late_rejection_count) AS late FROM writers FINAL GROUP BY writer_id) AS w"
-            " ON w.writer_id = s.writer_id",
-        )
-        spools = {row["run_id"]: row for row in rows.to_pylist()}
-        assert spools.keys() == self.pens.keys()
-        counted = Counter(run for run, _, _ in self.points)
-        for run, pen in self.pens.items():
-            row = spools[run]
-            intervals = merge(tuple(pair.values()) for pair in row["stored"])
-            assert intervals == ((1, pen.record),), (run, intervals)
-            assert row["points"] == counted[run], run
-            assert row["late"] == row["rejected"] == self.poison[run], run
-            assert len(row["warnings"]) == _has_other_type(pen), (run, row["warnings"])
+    def histograms(paths: Sequence[str], step: int) -> None:
+        call = diary.about("histograms", paths, step)
+        made = {}
+        for path in paths:
+            edges, counts = bins(seed, author, call, path)
+            made[path] = naiad.Histogram(bin_edges=edges, counts=counts)
+        run.log_histograms(made, step=step / STEP)
+        diary.returned(call)
 
-    async def _check_said(self) -> None:
-        """What clients hear, from an ingest that starts now; and the dead letters."""
-        progress = Progress(self.log)
-        await progress.start()
-        try:
-            for run, pen in self.pens.items():
-                (told,) = progress.of(pen.project, run)
-                assert [(i.first, i.last) for i in told.stored] == [(1, pen.record)], run
-                assert told.late_rejection_count == self.poison[run], run
-                assert len(told.warnings) == _has_other_type(pen), run
-        finally:
-            await progress.stop()
-        letters: Counter[str] = Counter()
-        seen = set()
-        group = f"check-{random.random()}"
-        async with await self.log.subscribe(DEAD.name, group, StartFrom.EARLIEST) as dead:
-            while records := await dead.poll(wait=0):
-                for record in records:
-                    letter = DeadLetter.FromString(record.value)
-                    origin = (letter.topic, letter.partition, letter.offset)
-                    # Once more by the next owner, if the first couldn't commit.
-                    if origin not in seen:
-                        letters[record.key.decode().rpartition("/")[2]] += 1
-                    seen.add(origin)
-        assert letters == self.poison
+    def files(paths: Sequence[str], step: int) -> None:
+        call = diary.about("files", paths, step)
+        run.log_files({path: content(seed, author, call, path) for path in paths}, step=step / STEP)
+        diary.returned(call)
 
+    def configs(paths: Sequence[str]) -> None:
+        call = diary.about("configs", paths)
+        run.log_configs({path: bins(seed, author, call, path)[1][0] for path in paths})
+        diary.returned(call)
 
-_OTHER = "changes"
+    def tags(tag: str, *, there: bool) -> None:
+        call = diary.about("tags" if there else "untags", [tag])
+        (run.add_tags if there else run.remove_tags)([tag])
+        diary.returned(call)
 
-
-def _other_type(pen: Pen) -> records_pb2.Batch:
-    """An attribute that is a float at first and then a string."""
-    batch = pen._batch(1)
-    item = batch.items.add(record=pen.record, timestamp=1)
-    item.set_attribute.path = _OTHER
-    times = _TIMES[pen.writer_id] = _TIMES[pen.writer_id] + 1
-    if times == 1:
-        item.set_attribute.value.float_value = 0.5
-    else:
-        item.set_attribute.value.string_value = "half"
-    return batch
+    wide = [f"{own}/layer{n}/norm" for n in range(30)]
+    # With the threads of the run begun, and its place among the writers known.
+    diary.say(opened=True)
+    step = -1
+    while not diary.ending:
+        diary.rest()
+        step += 1
+        # Also halves: steps are decimals.
+        at = step * STEP // 2
+        metrics([f"{own}/loss", f"{own}/accuracy"], at)
+        if step % 3 == 0:
+            # Of several writers at once: the one that was opened last counts.
+            metrics(["shared/loss"], at)
+        if step % 10 == 0:
+            metrics(wide, at)
+        if step % 5 == 4:
+            # Again, somewhere behind.
+            metrics([f"{own}/loss", "shared/loss"], draw.randrange(step + 1) * STEP // 2)
+        if step % 4 == 1:
+            # Late: backwards within each forty.
+            metrics([f"{own}/late"], (step // 40 * 80 + 39 - step) * STEP // 2)
+        if step % 6 == 0:
+            metrics([f"{own}/preview"], at, preview=True)
+        if step % 12 == 6:
+            metrics([f"{own}/preview"], draw.randrange(0, step + 1, 6) * STEP // 2)
+        if step % 7 == 0:
+            strings(["notes", f"{own}/notes"], at)
+        if step % 20 == 3:
+            strings(["notes"], draw.randrange(0, step + 1) * STEP // 2)
+        if step % 15 == 5:
+            configs(["config/lr", f"config/{own}", f"config/{step}"])
+        if step % 11 == 2:
+            tags(draw.choice(TAGS), there=draw.random() < 0.6)
+        if step % 25 == 8:
+            histograms(["weights", f"{own}/weights"], at)
+        if step % 50 == 9:
+            files([f"{own}/sample"], at)
+        time.sleep(pause)
+    # As little as a training that ends: what is left then, the shipper brings.
+    run.close(timeout=1)
+    diary.say(closed=True)
 
 
-_TIMES: Counter[str] = Counter()
+def raw(folder: Path, project: str, run_id: str, seed: int, ordinal: int, pause: float) -> None:
+    """Windows of batches: each is delivered one to three times, in any order; again until the
+    server has taken it. Both spools write the same steps, the one with the higher epoch often
+    first."""
+    import grpc
+    import numpy as np
+    from support_batches import batch
+
+    from naiad_proto.series import build_group
+    from naiad_proto.v1.ingest_pb2 import WriteBatchRequest
+    from naiad_proto.v1.records_pb2 import Item
+
+    diary = Diary(folder, run_id, ordinal)
+    draw = random.Random(f"{seed}/{diary.author}")
+    url = os.environ["NAIAD_URL"].removeprefix("grpc://")
+    now = time.time_ns() // 1_000_000
+    spools = [
+        {"writer": f"{seed:08x}{ordinal:016x}{n:08x}", "epoch": now * 1000 + 1000 * n, "next": 1}
+        for n in range(2)
+    ]
+    diary.say(spools=[[spool["writer"], spool["epoch"]] for spool in spools])
+
+    def make(spool: dict[str, Any]) -> tuple[int, bytes]:
+        content: list[Any] = []
+        first = spool["next"]
+        if first == 1:
+            content.append(Item(record=1, timestamp=now))
+            content[0].create_run.created_at = now
+            spool["next"] += 1
+        begin = draw.randrange(200) * 10
+        rows = [(begin + n) * STEP for n in range(RAW_ROWS)]
+        call = diary.about(
+            "raw", RAW_PATHS, rows[0], spool=spools.index(spool), rows=RAW_ROWS,
+            record=spool["next"], first=first,
+        )  # fmt: skip
+        values = [
+            [number(seed, diary.author, call * 1000 + n, path) for n in range(RAW_ROWS)]
+            for path in RAW_PATHS
+        ]
+        group = build_group(
+            RAW_PATHS, steps=np.array(rows, np.int64),
+            timestamps=np.full(RAW_ROWS, time.time_ns() // 1_000_000),
+            values=np.array(values), first_record=spool["next"],
+        )  # fmt: skip
+        spool["next"] += RAW_ROWS
+        made = batch(
+            *content, group, project=project, run_id=run_id, writer_id=spool["writer"],
+            epoch=spool["epoch"], records=(first, spool["next"] - 1),
+        )  # fmt: skip
+        return call, WriteBatchRequest(batch=made).SerializeToString()
+
+    # As the client's: it comes back soon to a server that was away.
+    options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
+    with grpc.insecure_channel(url, options=options) as channel:
+        send: Callable[..., bytes] = channel.unary_unary("/naiad.v1.IngestService/WriteBatch")
+
+        def deliver(request: bytes) -> None:
+            while True:
+                with contextlib.suppress(grpc.RpcError):
+                    send(request, timeout=10)
+                    return
+                time.sleep(0.1)
+
+        diary.say(opened=True)
+        kept: list[bytes] = []
+        while not diary.ending:
+            diary.rest()
+            window = [make(draw.choice(spools)) for _ in range(5)]
+            deliveries = [one for one in window for _ in range(draw.randint(1, 3))]
+            draw.shuffle(deliveries)
+            for _, request in deliveries:
+                deliver(request)
+            for call, request in window:
+                diary.returned(call)
+                if draw.random() < 0.1:
+                    kept.append(request)
+            if kept and draw.random() < 0.3:
+                # Long after: as a network or an old host might.
+                deliver(kept.pop(draw.randrange(len(kept))))
+            time.sleep(pause * len(window))
+        diary.say(closed=True)
 
 
-def _has_other_type(pen: Pen) -> bool:
-    return _TIMES[pen.writer_id] > 1
+if __name__ == "__main__":
+    given = sys.argv[2:]
+    {"client": client, "raw": raw}[sys.argv[1]](
+        Path(given[0]), given[1], given[2], int(given[3]), int(given[4]), float(given[5])
+    )

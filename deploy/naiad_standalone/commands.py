@@ -43,11 +43,23 @@ _file = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--login", is_flag=True, help="Ask for a token on loopback too.")
 @click.option("--alerts", type=_file, help="YAML file with alert rules (docs/alerts.md).")
+@click.option(
+    "--retention-hours",
+    type=click.IntRange(min=1),
+    default=168,
+    show_default=True,
+    help="How long the event log keeps what is stored, for a replay.",
+)
+@click.option(
+    "--retention-bytes",
+    type=click.IntRange(min=1024 * 1024),
+    help="How much of it the log keeps at the most.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def up(
     data: Path, host: str, port: int, dashboard_port: int, no_dashboard: bool,
     tls_cert: Path | None, tls_key: Path | None, tls_client_ca: Path | None, login: bool,
-    alerts: Path | None, verbose: bool,
+    alerts: Path | None, retention_hours: int, retention_bytes: int | None, verbose: bool,
 ) -> None:  # fmt: skip
     """Start the whole platform on this machine and serve until Ctrl-C.
 
@@ -64,6 +76,8 @@ def up(
         tls_client_ca=tls_client_ca,
         alerts=alerts,
         login=login,
+        retention_hours=retention_hours,
+        retention_bytes=retention_bytes,
     )
     try:
         options.check()
