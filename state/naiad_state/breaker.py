@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-# Failures in a row after which it counts as away. One alone may be a busy moment.
+# Calls in a row without an answer after which it counts as away. One may be a busy moment.
 FAILURES = 3
 # Seconds until one call may try again; twice as long after each try that failed.
 FIRST_PAUSE = 0.25
@@ -42,8 +42,9 @@ class Breaker:
     def succeeded(self) -> None:
         self._failures, self._pause, self._trying = 0, 0.0, False
 
-    def failed(self) -> None:
-        self._failures += 1
+    def failed(self, *, refused: bool = False) -> None:
+        """`refused`: it did answer, or there is nobody to answer; that is no busy moment."""
+        self._failures += FAILURES if refused else 1
         if self.open and not self._trying:
             # A call from before it opened.
             return

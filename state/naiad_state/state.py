@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from naiad_state.address import StateAddress
 from naiad_state.breaker import Breaker
@@ -90,7 +91,7 @@ class State:
             async with asyncio.timeout(patience):
                 answer = await work(self._redis)
         except (RedisError, OSError) as error:
-            breaker.failed()
+            breaker.failed(refused=not isinstance(error, TimeoutError | NoAnswer))
             self._failed(breaker, error, patience)
             raise StateUnavailable(f"{self.named}: {_reason(error, patience)}") from error
         except BaseException:

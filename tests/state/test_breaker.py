@@ -76,3 +76,9 @@ def test_failures_of_calls_from_before_dont_lengthen_the_pause() -> None:
         breaker.failed()
     clock.now += FIRST_PAUSE
     assert breaker.admits()
+
+
+def test_a_refusal_is_no_busy_moment() -> None:
+    breaker = Breaker()
+    breaker.failed(refused=True)
+    assert breaker.open
