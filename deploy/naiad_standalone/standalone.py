@@ -27,6 +27,7 @@ from naiad_serve.supervision import Consumer, keep_running
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import Options
 from naiad_standalone.valkey import Valkey
+from naiad_state import State
 from naiad_store import Store
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,9 @@ class Standalone:
             self._ending.push_async_callback(valkey.stop)
             await valkey.start()
 
-            await self._start_consumers(event_log, store, valkey.url)
+            state = State.open(valkey.url)
+            self._ending.push_async_callback(state.close)
+            await self._start_consumers(event_log, store, state)
             inner_url = await self._start_server(event_log, store)
             if dashboard_port is not None:
                 await self._start_dashboard(dashboard_port, inner_url)
@@ -101,11 +104,11 @@ class Standalone:
     def _address(self) -> Address:
         return Address(self.options.host.strip("[]"), self.options.port)
 
-    async def _start_consumers(self, event_log: EventLog, store: Store, redis_url: str) -> None:
+    async def _start_consumers(self, event_log: EventLog, store: Store, state: State) -> None:
         alerts = AlertConfig.load(self.options.alerts) if self.options.alerts else AlertConfig()
         makers: dict[str, Callable[[], Consumer]] = {
             "writer": lambda: Writer(event_log, store),
-            "live state": lambda: Live(event_log, redis_url),
+            "live state": lambda: Live(event_log, state),
             "alerter": lambda: Alerter(event_log, store, alerts),
             "retention": lambda: retainer(event_log),
         }
