@@ -16,6 +16,7 @@ Promised:
     envelope     what is logged                   epochs     who wrote a run before
     progress     how far is stored                uploads    files
     service      the four calls                   options    of the gRPC server
+    counting     points of a batch                metrics    for Prometheus
 """
 
 from naiad_ingest.options import SERVER_OPTIONS
