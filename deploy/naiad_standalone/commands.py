@@ -58,11 +58,24 @@ _tokens_option = click.option(
     type=int,
     help="Serve /metrics, /healthz and /readyz on this port of loopback; 0 takes a free one.",
 )
+@click.option(
+    "--retention-hours",
+    type=click.IntRange(min=1),
+    default=168,
+    show_default=True,
+    help="How long the event log keeps what is stored, for a replay.",
+)
+@click.option(
+    "--retention-bytes",
+    type=click.IntRange(min=1024 * 1024),
+    help="How much of it the log keeps at the most.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def up(
     data: Path, host: str, port: int, dashboard_port: int, no_dashboard: bool,
     tls_cert: Path | None, tls_key: Path | None, tls_client_ca: Path | None, login: bool,
-    alerts: Path | None, metrics_port: int | None, verbose: bool,
+    alerts: Path | None, metrics_port: int | None, retention_hours: int,
+    retention_bytes: int | None, verbose: bool,
 ) -> None:  # fmt: skip
     """Start the whole platform on this machine and serve until Ctrl-C.
 
@@ -80,6 +93,8 @@ def up(
         alerts=alerts,
         metrics_port=metrics_port,
         login=login,
+        retention_hours=retention_hours,
+        retention_bytes=retention_bytes,
     )
     try:
         options.check()

@@ -32,6 +32,17 @@ class Options:
     metrics_port: int | None = None
     # Ask for a token on loopback too, for a reverse proxy in front.
     login: bool = False
+    # How long, and how much of it, the event log keeps what is stored already.
+    retention_hours: int = 168
+    retention_bytes: int | None = None
+
+    @property
+    def log_query(self) -> str:
+        """What the event log's URL ends with."""
+        query = f"?retention_hours={self.retention_hours}"
+        if self.retention_bytes is not None:
+            query += f"&retention_bytes={self.retention_bytes}"
+        return query
 
     @property
     def needs_login(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import naiad_dashboard
 from naiad_auth import TokenStore
-from naiad_consumers import AlertConfig, Alerter, Live, Writer
+from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
 from naiad_consumers.writer import GROUP as WRITER_GROUP
@@ -93,7 +93,7 @@ class Standalone:
 
             if options.metrics_port is not None:
                 await self._start_metrics(options.metrics_port)
-            event_log = await open_event_log(folder.log_url)
+            event_log = await open_event_log(folder.log_url + options.log_query)
             self._ending.push_async_callback(event_log.close)
             await event_log.create_topics(ALL_TOPICS)
             store = await asyncio.to_thread(_open_store, folder.store_url)
@@ -147,6 +147,7 @@ class Standalone:
             "writer": lambda: Writer(event_log, store),
             "live state": lambda: Live(event_log, redis_url),
             "alerter": lambda: Alerter(event_log, store, alerts),
+            "retention": lambda: retainer(event_log),
         }
         stop = asyncio.Event()
         tasks = [
