@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -30,9 +31,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from naiad_store import Store
 
 USER, PASSWORD = "tests", "secret"
+_NUMBERS = itertools.count(1)
 
 
 class ClickHouse:
@@ -116,6 +121,21 @@ def clickhouse(folder: Path, *, options: Sequence[str] = ()) -> Iterator[ClickHo
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def migrated(url: str, name: str = "") -> Iterator[Store]:
+    """A store with a database of its own, dropped afterwards."""
+    from naiad_store import Store
+
+    name = name or f"test_{next(_NUMBERS)}"
+    opened = Store.open(url, database=name)
+    try:
+        opened.migrate()
+        yield opened
+        opened.command(f"DROP DATABASE {name} SYNC")
+    finally:
+        opened.close()
 
 
 def _free_port() -> int:

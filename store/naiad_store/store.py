@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -220,17 +221,19 @@ class Store:
         sql: str,
         parameters: Mapping[str, object] | None,
         settings: Mapping[str, object] | None,
-    ) -> Iterator[Answered]:
+    ) -> Iterator[io.BufferedIOBase]:
         """The Arrow stream that a server answers."""
         given = {"output_format_arrow_string_as_string": 1, **(settings or {})}
         response = self._asked(
             lambda client: client.raw_stream(sql, dict(parameters or {}), given, fmt="ArrowStream")
         )
-        with Answered(response) as source:
+        answered = Answered(response)
+        # Arrow takes less than it asked for as the end.
+        with io.BufferedReader(answered, 1 << 16) as source:
             try:
                 yield source
-            except pa.ArrowException as error:
-                if reason := source.reason():
+            except (pa.ArrowException, OSError) as error:
+                if reason := answered.reason():
                     raise BrokenOff(reason, error) from error
                 raise
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -119,7 +119,7 @@ def clickhouse_app(
             headers["Content-Encoding"] = encoding
             content = compressed(content, encoding)
         return StreamingResponse(
-            iterate_in_threadpool(content),
+            _pieces(content),
             headers=headers,
             media_type=_CONTENT_TYPES.get(answer.format.lower(), _PLAIN),
         )
@@ -147,6 +147,16 @@ def clickhouse_app(
     )
 
 
+async def _pieces(content: Generator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for piece in iterate_in_threadpool(content):
+            yield piece
+    finally:
+        # Of a client that went away too: what made it must not go on until somebody sweeps up.
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(content.close)
+
+
 def _begun(
     answering: Answering, question: Asked, principal: Principal
 ) -> tuple[Answer, Iterator[bytes]]:
@@ -159,7 +169,7 @@ def _begun(
     return answer, itertools.chain([first], chunks)
 
 
-def _telling(chunks: Iterator[bytes], tag: str) -> Iterator[bytes]:
+def _telling(chunks: Iterator[bytes], tag: str) -> Generator[bytes]:
     """An error in the middle of an answer, as ClickHouse says it there: behind what was sent,
     between two tags. Then the answer breaks off."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import lz4.frame  # type: ignore[import-untyped]
@@ -31,7 +31,7 @@ def chosen(accepted: str) -> str | None:
     return next((name for name in ENCODINGS if name in names), None)
 
 
-def compressed(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+def compressed(chunks: Iterable[bytes], encoding: str) -> Generator[bytes]:
     compress, end = _compressor(encoding)
     for chunk in chunks:
         if out := compress(chunk):
