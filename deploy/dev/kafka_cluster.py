@@ -129,7 +129,7 @@ class KafkaCluster:
         with self._log(node).open("wb") as output:
             command = [*_JAVA, "kafka.Kafka", str(self.folder / str(node) / "server.properties")]
             self._processes[node] = subprocess.Popen(
-                [sys.executable, "-m", "naiad_standalone.child", str(os.getpid()), *command],
+                [sys.executable, "-m", "naiad_serve.child", str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -14,7 +14,7 @@ from naiad_auth import current_principal
 from naiad_eventlog import EventLog, EventLogError, EventLogFull
 from naiad_eventlog.topics import RECORDS, run_key
 from naiad_files import FileStore
-from naiad_ingest.admission import Admission
+from naiad_ingest.admission import MAX_BYTES_IN_FLIGHT, Admission
 from naiad_ingest.envelope import batch_bytes, seal
 from naiad_ingest.epochs import Epochs
 from naiad_ingest.errors import Refused, invalid
@@ -52,10 +52,12 @@ _Response = TypeVar("_Response")
 class IngestService:
     """Serves from `start` to `stop`; `log` has its topics already and stays open longer."""
 
-    def __init__(self, log: EventLog, files: FileStore) -> None:
+    def __init__(
+        self, log: EventLog, files: FileStore, *, max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT
+    ) -> None:
         self._log = log
         self._files = files
-        self._admission = Admission()
+        self._admission = Admission(max_bytes_in_flight)
         self._epochs = Epochs(log)
         self._progress = Progress(log)
 

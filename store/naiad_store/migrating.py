@@ -58,6 +58,16 @@ def known_migrations() -> list[Migration]:
     return found
 
 
+def missing_migrations(store: Store) -> list[str]:
+    """Names of what this release brings and the store doesn't have yet. Raises StoreTooNew
+    when the store has more, StoreError when it can't be asked."""
+    if not store.query("SELECT 1 FROM system.tables WHERE database = currentDatabase()"
+                       " AND name = 'migrations'").num_rows:  # fmt: skip
+        return [migration.name for migration in known_migrations()]
+    applied = _applied(store, known_migrations())
+    return [m.name for m in known_migrations() if m.number not in applied]
+
+
 def migrate(store: Store, migrations: list[Migration] | None = None) -> None:
     """Applies what is missing. A statement that was interrupted is simply run again.
 
@@ -66,14 +76,7 @@ def migrate(store: Store, migrations: list[Migration] | None = None) -> None:
     """
     migrations = known_migrations() if migrations is None else migrations
     store.command(_TABLE)
-    rows = store.query("SELECT number, name, checksum FROM migrations FINAL ORDER BY number")
-    applied = {row["number"]: (row["name"], row["checksum"]) for row in rows.to_pylist()}
-    newest = max(applied, default=0)
-    if newest > len(migrations):
-        raise StoreTooNew(
-            f"the store {store.url} was made by a newer Naiad (migration {applied[newest][0]});"
-            " upgrade with pip install --upgrade naiad"
-        )
+    applied = _applied(store, migrations)
     for migration in migrations:
         if migration.number in applied:
             if applied[migration.number][1] != migration.checksum:
@@ -93,3 +96,16 @@ def migrate(store: Store, migrations: list[Migration] | None = None) -> None:
                 "checksum": migration.checksum,
             },
         )
+
+
+def _applied(store: Store, known: list[Migration]) -> dict[int, tuple[str, str]]:
+    """Name and checksum of each, by number. Raises StoreTooNew."""
+    rows = store.query("SELECT number, name, checksum FROM migrations FINAL ORDER BY number")
+    applied = {row["number"]: (row["name"], row["checksum"]) for row in rows.to_pylist()}
+    newest = max(applied, default=0)
+    if newest > len(known):
+        raise StoreTooNew(
+            f"the store {store.url} was made by a newer Naiad (migration {applied[newest][0]});"
+            " upgrade with pip install --upgrade naiad"
+        )
+    return applied

@@ -1,0 +1,73 @@
+"""`naiad serve STAGE`: one stage of the river as a process of its own."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import sys
+
+import click
+
+from naiad_serve import stages
+from naiad_serve.describing import known_settings, shown
+from naiad_serve.logs import log_to_stderr
+from naiad_serve.settings import SettingsError, load, misspelt
+
+_HELP = {
+    "ingest": "Take batches from clients over gRPC into the event log.",
+    "writer": "Read the event log and store what is in it.",
+    "live": "Read the event log and keep the newest values in Redis.",
+    "alerter": "Read the event log and raise alerts. One of these, not several.",
+    "query": "Answer questions over gRPC from the store.",
+    "dashboard": "Serve the web pages.",
+}
+_MODULES = {
+    "ingest": "naiad_serve.ingesting",
+    "writer": "naiad_serve.consuming",
+    "live": "naiad_serve.consuming",
+    "alerter": "naiad_serve.consuming",
+    "query": "naiad_serve.querying",
+    "dashboard": "naiad_serve.dashing",
+}
+
+
+@click.group()
+def serve() -> None:
+    """Run one stage of Naiad as a process, on Kafka, ClickHouse and Redis.
+
+    Settings come from NAIAD_… variables (docs/settings.md). SIGTERM drains; a second one
+    ends at once.
+    """
+
+
+def _add(name: str) -> None:
+    kind = stages.STAGES[name]
+
+    @serve.command(name, help=_HELP[name])
+    @click.option("--print-settings", is_flag=True, help="Show the settings and end.")
+    def command(print_settings: bool) -> None:
+        try:
+            settings = load(kind)
+        except SettingsError as error:
+            for line in error.lines:
+                click.echo(f"naiad serve {name}: {line}", err=True)
+            sys.exit(2)
+        if print_settings:
+            for line in shown(settings):
+                click.echo(line)
+            return
+        log_to_stderr(settings.log_level, settings.log_format, stage=name)
+        for wrong, right in misspelt(known_settings()):
+            logging.getLogger(__name__).warning(
+                "%s is set, which nothing reads; is it meant to be %s?", wrong, right
+            )
+        # Only now, because it takes a second or two: engines and services.
+        from naiad_serve.process import run
+
+        stage = getattr(importlib.import_module(_MODULES[name]), name)
+        sys.exit(run(name, settings, functools.partial(stage, settings)))
+
+
+for _name in stages.STAGES:
+    _add(_name)
