@@ -106,8 +106,17 @@ class Store:
             finally:
                 client.close()
 
+    @property
+    def named(self) -> str:
+        """For messages: no password."""
+        return _without_password(self.url)
+
     def migrate(self) -> None:
-        """Brings the tables up to this release. Raises StoreTooNew when they are beyond."""
+        """Brings the tables up to this release, once a swap of tables that was cut off is
+        finished. Raises StoreTooNew when they are beyond."""
+        from naiad_store.swapping import finish_swaps
+
+        finish_swaps(self)
         migrate(self)
 
     def insert(self, table: str, rows: pa.Table) -> None:
