@@ -15,7 +15,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ServerError
 
 from naiad_store import folder as folders
-from naiad_store.address import Address, parse_address
+from naiad_store.address import Address, parse_address, without_password
 from naiad_store.chdb_session import ChdbSession
 from naiad_store.clients import Clients, connect
 from naiad_store.errors import StoreError, StoreUnavailable
@@ -109,7 +109,7 @@ class Store:
     @property
     def named(self) -> str:
         """For messages: no password."""
-        return _without_password(self.url)
+        return without_password(self.url)
 
     def migrate(self) -> None:
         """Brings the tables up to this release, once a swap of tables that was cut off is
