@@ -23,7 +23,7 @@ for folder in (
 ):
     sys.path.append(str(folder))
 
-from report import as_markdown
+from report import as_markdown  # noqa: E402
 
 MEASURES = ("ingest", "overload", "writer", "latency", "rebalance")
 

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_clickhouse import migrated
 
 from naiad_store import Store
 from naiad_store.selects.runs import lives_of
@@ -37,14 +37,9 @@ def at(seconds: float) -> datetime:
 
 
 @pytest.fixture(scope="module")
-def lives(chdb_folder: Any) -> Iterator[Store]:
-    opened = Store.open(f"chdb://{chdb_folder}", database="test_lives")
-    try:
-        opened.migrate()
+def lives(store_url: str) -> Iterator[Store]:
+    with migrated(store_url, "test_lives") as opened:
         yield opened
-        opened.command("DROP DATABASE test_lives SYNC")
-    finally:
-        opened.close()
 
 
 def write(store: Store, run: int, found: Sequence[Life], partition: int = 0) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
+from naiad_consumers.metrics import DEAD_LETTERS
 from naiad_consumers.writer.parsing import Poison
 from naiad_eventlog import EventLog
-from naiad_eventlog.topics import DEAD
+from naiad_eventlog.topics import DEAD, about
 from naiad_proto.v1.log_pb2 import DeadLetter
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,12 @@ class DeadLetters:
             )
         for one in poison:
             record = one.record
-            log.error("record at %s can't be stored: %s", tuple(record.position), one.reason)
+            log.error(
+                "record at %s can't be stored: %s",
+                tuple(record.position),
+                one.reason,
+                extra=about(record),
+            )
             letter = DeadLetter(
                 topic=record.topic,
                 partition=record.partition,
@@ -54,3 +60,4 @@ class DeadLetters:
                 value=record.value,
             )
             await self._log.append(DEAD.name, record.key, letter.SerializeToString())
+            DEAD_LETTERS.labels(self._consumer).inc()

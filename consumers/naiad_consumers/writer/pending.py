@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from naiad_consumers import metrics
 from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.names import Names
 from naiad_consumers.writer.seriesrows import SeriesRows
@@ -53,9 +54,9 @@ class Pending:
     def insert(self) -> None:
         """Stores what waits; writers last, because they say what is stored."""
         if self._series.count:
-            self._store.insert("series", self._series.table())
+            metrics.insert(self._store, "series", self._series.table())
         if self._writers.dirty:
-            self._store.insert("writers", self._writers.table())
+            metrics.insert(self._store, "writers", self._writers.table())
 
     def clear(self) -> None:
         """All is stored, said and committed."""

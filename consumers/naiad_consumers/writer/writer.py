@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from naiad_consumers import metrics
 from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.dead import DeadLetters
 from naiad_consumers.writer.listening import Listening
@@ -234,6 +235,7 @@ class Writer:
             wait = SHORTEST_WAIT - age if idle else _LOOK
             records = await subscription.poll(max_bytes=_POLL_BYTES, wait=max(wait, 0.001))
             if records:
+                metrics.RECORDS.labels(GROUP).inc(len(records))
                 first = first or time.monotonic()
                 try:
                     await asyncio.to_thread(parcel.add, records)
@@ -275,7 +277,7 @@ class Writer:
             block.add(records)
             rows = 0
             for table, part in block.tables():
-                self._store.insert(table, part)
+                metrics.insert(self._store, table, part)
                 rows += part.num_rows
         except BaseException:
             block.forget()

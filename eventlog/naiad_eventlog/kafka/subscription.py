@@ -205,6 +205,7 @@ class KafkaSubscription(Subscription):
                     self._topic,
                     number,
                     self._group,
+                    extra={"topic": self._topic, "partition": number, "group": self._group},
                 )
             positions[number] = offset + 1
             found.append(Record(self._topic, number, offset, key, value, record.timestamp))

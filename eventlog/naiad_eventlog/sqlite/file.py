@@ -61,10 +61,10 @@ CREATE TABLE starts (
 # One transaction takes what waits, up to this many bytes, so that none waits long.
 _GROUP_BYTES = 32 * 1024 * 1024
 _COMPACT_EVERY = 20_000
-# Milliseconds for which an empty value stays on a compacted topic, so that readers hear it.
-_KEPT_EMPTY = 24 * 3600 * 1000
 # What goes of one partition before the others are looked at again.
 _TURN_BYTES = 1024 * 1024
+# Milliseconds for which an empty value stays on a compacted topic, so that readers hear it.
+_KEPT_EMPTY = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)

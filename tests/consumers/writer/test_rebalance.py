@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from support_kafka import fresh, kafka_url, until
-from support_writers import Load
+from support_kafka_load import Load
 
 from naiad_consumers.writer import GROUP, Writer
 from naiad_eventlog import EventLog, open_event_log
