@@ -145,7 +145,10 @@ class _Stretch(Subscription):
         return await self._replay.committed(RECORDS.name, "")
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
-        raise EventLogError("a replay goes one way")
+        """A writer begins each tenure at what is committed."""
+        await self._inner.seek(partition, offset)
+        self._at[partition.partition] = offset
+        self._begins[partition.partition] = offset
 
     async def lag(self) -> dict[TopicPartition, int]:
         return {}
