@@ -138,7 +138,9 @@ class _Stretch(Subscription):
         if all(self._at.get(number, 0) >= end for number, end in self._ends.items()):
             self._replay.over.set()
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         self._replay.done.update({where.partition: offset for where, offset in offsets.items()})
 
     async def committed(self) -> dict[TopicPartition, int]:
@@ -193,7 +195,9 @@ class _Nothing(Subscription):
     ) -> list[Record]:
         return []
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         pass
 
     async def committed(self) -> dict[TopicPartition, int]:

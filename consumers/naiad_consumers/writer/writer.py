@@ -80,7 +80,7 @@ class Writer:
         # The group waits for our partitions, and for this.
         self._handing: asyncio.Future[Mapping[TopicPartition, int]] | None = None
         # What can be handed over at once, while nothing is under way but a question to the
-        # group, which answers only when it has the partitions.
+        # group, which it may answer only when it has the partitions.
         self._at_rest: Mapping[TopicPartition, int] | None = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -183,16 +183,19 @@ class Writer:
         was known or under way counts any more, since others may have had the partitions in
         between, and write rows of them, up to the moment at which we take the epoch."""
         self._at_rest = {}
+        if self._asked:
+            self._asked.set_result({})
         while not self._stop.is_set():
             generation, owned = subscription.generation, subscription.owned
             epoch = FIRST_EPOCH
             if owned:
                 epoch = await self._patiently(partial(take, self._store, owned))
             if await subscription.confirm(generation):
-                committed = await subscription.committed()
+                begins = await self._log.start_offsets(RECORDS.name)
+                begins |= await subscription.committed()
                 try:
                     for where in owned:
-                        await subscription.seek(where, committed.get(where, 0))
+                        await subscription.seek(where, begins.get(where, 0))
                 except EventLogError:
                     if subscription.generation == generation:
                         raise
@@ -323,12 +326,16 @@ class Writer:
             *(self._log.append(PROGRESS.name, key, b"") for key in self._writers.outdated())
         )
         offsets = dict(self._pending.offsets)
+        if subscription.generation != self._generation:
+            # Not ours to say that they are dealt with: rows of somebody who had the partitions
+            # in between may have won over those that stand for these.
+            return
         if asked := self._asked:
             asked.set_result(offsets)
         else:
             self._at_rest = offsets
             try:
-                await subscription.commit(offsets)
+                await subscription.commit(offsets, generation=self._generation)
             finally:
                 self._at_rest = None
         self._pending.clear()
