@@ -15,6 +15,7 @@ from naiad_serve.logwatch import watch_log
 from naiad_serve.process import Process
 from naiad_serve.stages import AlerterSettings, LiveSettings, WriterSettings
 from naiad_serve.supervision import Consumer, keep_running
+from naiad_state import State
 
 Makers = Mapping[str, Callable[[], Consumer]]
 
@@ -31,7 +32,9 @@ async def writer(settings: WriterSettings, process: Process) -> None:
 
 async def live(settings: LiveSettings, process: Process) -> None:
     event_log = await engines.event_log(process, settings.event_log)
-    makers: Makers = {"live": lambda: Live(event_log, settings.state)}
+    state = State.open(settings.state)
+    process.ending.push_async_callback(state.close)
+    makers: Makers = {"live": lambda: Live(event_log, state)}
     await _consume(process, makers, event_log, LIVE_GROUP)
 
 

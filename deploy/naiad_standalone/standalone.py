@@ -37,6 +37,7 @@ from naiad_serve.supervision import Consumer, keep_running
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import Options
 from naiad_standalone.valkey import Valkey
+from naiad_state import State
 from naiad_store import Store
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ class Standalone:
             self._ending.push_async_callback(valkey.stop)
             await valkey.start()
 
-            await self._start_consumers(event_log, store, valkey.url)
+            state = State.open(valkey.url)
+            self._ending.push_async_callback(state.close)
+            await self._start_consumers(event_log, store, state)
             if options.metrics_port is not None:
                 self._watch_log(event_log)
             inner_url = await self._start_server(event_log, store)
@@ -141,11 +144,11 @@ class Standalone:
 
         self._ending.push_async_callback(end)
 
-    async def _start_consumers(self, event_log: EventLog, store: Store, redis_url: str) -> None:
+    async def _start_consumers(self, event_log: EventLog, store: Store, state: State) -> None:
         alerts = AlertConfig.load(self.options.alerts) if self.options.alerts else AlertConfig()
         makers: dict[str, Callable[[], Consumer]] = {
             "writer": lambda: Writer(event_log, store),
-            "live state": lambda: Live(event_log, redis_url),
+            "live state": lambda: Live(event_log, state),
             "alerter": lambda: Alerter(event_log, store, alerts),
             "retention": lambda: retainer(event_log),
         }

@@ -29,18 +29,16 @@ class DeadLetters:
         self._log = log
         self._consumer = consumer
         self._most = most
-        self._waiting: int | None = None
 
     async def put(self, poison: list[Poison]) -> None:
         """Returns when all are durable. Raises TooManyDeadLetters, having put none."""
         if not poison:
             return
-        if self._waiting is None:
-            async with await self._log.subscribe(DEAD.name, REVIEW_GROUP) as review:
-                self._waiting = sum((await review.lag()).values())
-        if self._waiting + len(poison) > self._most:
+        # Asked anew each time: other writers put theirs there too, and people take them away.
+        waiting = sum((await self._log.lag(DEAD.name, REVIEW_GROUP)).values())
+        if waiting + len(poison) > self._most:
             raise TooManyDeadLetters(
-                f"{self._waiting} records that could not be read are waiting on {DEAD.name} and"
+                f"{waiting} records that could not be read are waiting on {DEAD.name} and"
                 f" {len(poison)} more came; {self._consumer} stops rather than put aside more."
                 f" The newest: {poison[-1].reason}"
             )
@@ -63,4 +61,3 @@ class DeadLetters:
             )
             await self._log.append(DEAD.name, record.key, letter.SerializeToString())
             DEAD_LETTERS.labels(self._consumer).inc()
-            self._waiting += 1

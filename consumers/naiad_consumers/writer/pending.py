@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from naiad_consumers import metrics
-from naiad_consumers.writer import writerbook
 from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.names import Names
 from naiad_consumers.writer.seriesrows import SeriesRows
@@ -24,6 +23,8 @@ _MOST_NAMES = 1_000_000
 
 
 class Pending:
+    """Of one tenure, like the book of writers."""
+
     def __init__(self, store: Store, writers: WriterBook) -> None:
         self._store = store
         self._writers = writers
@@ -55,8 +56,7 @@ class Pending:
         if self._series.count:
             metrics.insert(self._store, "series", self._series.table())
         if self._writers.dirty:
-            rows = writerbook.table(self._writers.dirty.values())
-            metrics.insert(self._store, "writers", rows)
+            metrics.insert(self._store, "writers", self._writers.table())
 
     def clear(self) -> None:
         """All is stored, said and committed."""
