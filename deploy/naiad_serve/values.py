@@ -33,16 +33,13 @@ def _event_log(url: str) -> str:
 
 
 def _store(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme == "chdb":
-        if parts.netloc or not parts.path.strip("/"):
-            raise ValueError("is not of the form chdb:///absolute/folder")
-        return url
-    if parts.scheme not in {"clickhouse", "clickhouses"}:
-        raise ValueError("is not of the form clickhouse[s]://user:password@host:port[/database]")
-    if not parts.hostname:
-        raise ValueError("names no host; it is clickhouse[s]://user:password@host:port")
-    _port(parts.netloc)
+    from naiad_store import StoreError
+    from naiad_store.address import parse_address
+
+    try:
+        parse_address(url)
+    except StoreError as error:
+        raise ValueError(f"can't be used: {error}") from error
     return url
 
 
