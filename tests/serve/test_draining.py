@@ -153,6 +153,7 @@ with plain_run({PROJECT!r}, "run") as run:
 """
 
 
+@pytest.mark.long
 def test_stages_that_are_replaced_under_load_lose_and_double_nothing(
     tmp_path: Path, kafka_url: str
 ) -> None:
