@@ -148,7 +148,10 @@ def test_close_waits_for_calls_and_ends_streams(chdb_folder) -> None:
 
 
 def test_a_second_folder_in_one_process_is_refused(chdb_folder, tmp_path) -> None:
-    with Store.open(f"chdb://{chdb_folder}"), pytest.raises(StoreError, match="has the store folder"):
+    with (
+        Store.open(f"chdb://{chdb_folder}"),
+        pytest.raises(StoreError, match="has the store folder"),
+    ):
         Store.open(f"chdb://{tmp_path / 'other'}")
 
 
