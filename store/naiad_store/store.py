@@ -15,7 +15,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ServerError
 
 from naiad_store import folder as folders
-from naiad_store.address import Address, parse_address
+from naiad_store.address import Address, parse_address, without_password
 from naiad_store.chdb_session import ChdbSession
 from naiad_store.clients import Clients, connect
 from naiad_store.errors import StoreError, StoreUnavailable
@@ -106,8 +106,17 @@ class Store:
             finally:
                 client.close()
 
+    @property
+    def named(self) -> str:
+        """For messages: no password."""
+        return without_password(self.url)
+
     def migrate(self) -> None:
-        """Brings the tables up to this release. Raises StoreTooNew when they are beyond."""
+        """Brings the tables up to this release, once a swap of tables that was cut off is
+        finished. Raises StoreTooNew when they are beyond."""
+        from naiad_store.swapping import finish_swaps
+
+        finish_swaps(self)
         migrate(self)
 
     def insert(self, table: str, rows: pa.Table) -> None:
