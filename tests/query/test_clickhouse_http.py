@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import socket
 from collections.abc import Iterator
 
 import clickhouse_connect
@@ -13,26 +12,32 @@ import httpx
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
+from starlette.applications import Starlette
 from support_hostile_sql import REFUSED
 from support_query import Reading
 
-from naiad_query.clickhouse_http import HttpServer, ReadOnly, authentication, clickhouse_app
+from naiad_query.clickhouse_http import ReadOnly, authentication, clickhouse_app
 from naiad_query.clickhouse_http import reading as module
+from naiad_serve.address import Address, listening_socket
+from naiad_serve.httpserver import HttpServer
 
 OTHER = "rivals/secret"
 VIEWS = ["attributes", "files", "histograms", "points", "runs", "series", "strings", "tags"]
+
+
+async def serve(app: Starlette) -> HttpServer:
+    http = HttpServer(
+        app, listening_socket(Address("127.0.0.1", 0), host_option="", port_option="")
+    )
+    await http.start()
+    return http
 
 
 @pytest.fixture(scope="module")
 def port(server: Reading) -> Iterator[int]:
     app = clickhouse_app(ReadOnly(server.store), authentication(server.tokens))
 
-    async def start() -> HttpServer:
-        http = HttpServer(app)
-        http.port = await http.start("127.0.0.1", 0)
-        return http
-
-    http = server.call(start())
+    http = server.call(serve(app))
     yield http.port
     server.call(http.stop())
 
@@ -132,7 +137,12 @@ def test_the_catalog_is_the_documented_views(all_of_it: Client, server: Reading)
     # All else that a whole row shows says nothing of how and where it is kept.
     for table in ("databases", "tables", "columns", "settings"):
         told = str(asked(f"select * from system.{table}").result_rows)
-        for ours in (server.store.database, "view_", str(server.store.address.folder), "CREATE VIEW"):
+        for ours in (
+            server.store.database,
+            "view_",
+            str(server.store.address.folder),
+            "CREATE VIEW",
+        ):
             assert ours not in told, table
 
 
@@ -306,12 +316,7 @@ def test_without_login_a_page_in_a_browser_reads_nothing(server: Reading) -> Non
         ReadOnly(server.store), authentication(None), hosts=frozenset({"127.0.0.1", "localhost"})
     )
 
-    async def start() -> HttpServer:
-        http = HttpServer(app)
-        http.port = await http.start("127.0.0.1", 0)
-        return http
-
-    http = server.call(start())
+    http = server.call(serve(app))
     try:
         url = f"http://127.0.0.1:{http.port}/?query=select+1"
         assert httpx.get(url).text == "1\n"
@@ -342,18 +347,6 @@ def test_many_ask_at_once(port: int, token: str) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(16))) == [15 + n for n in range(16)]
-
-
-def test_a_taken_port_is_said(port: int, server: Reading) -> None:
-    app = clickhouse_app(ReadOnly(server.store), authentication(None))
-
-    async def start() -> None:
-        await HttpServer(app).start("127.0.0.1", port)
-
-    with pytest.raises(OSError, match="in use"):
-        server.call(start())
-    with socket.create_connection(("127.0.0.1", port)):
-        pass
 
 
 def test_json_is_what_clickhouse_makes(http: httpx.Client) -> None:

@@ -14,7 +14,6 @@ from naiad_query.clickhouse_http.app import Answer, Answering, Authenticate, cli
 from naiad_query.clickhouse_http.asked import Asked, Credentials
 from naiad_query.clickhouse_http.errors import AskedWrongly
 from naiad_query.clickhouse_http.reading import ReadOnly, authentication
-from naiad_query.clickhouse_http.server import HttpServer
 
 __all__ = [
     "Answer",
@@ -23,7 +22,6 @@ __all__ = [
     "AskedWrongly",
     "Authenticate",
     "Credentials",
-    "HttpServer",
     "ReadOnly",
     "authentication",
     "clickhouse_app",
