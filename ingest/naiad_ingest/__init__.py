@@ -17,6 +17,7 @@ Promised:
     progress     how far is stored                uploads    files
     limiting     what a batch takes from limits
     service      the four calls                   options    of the gRPC server
+    counting     points of a batch                metrics    for Prometheus
 """
 
 from naiad_ingest.options import SERVER_OPTIONS

@@ -14,7 +14,9 @@ from naiad_auth import current_principal
 from naiad_eventlog import EventLog, EventLogError, EventLogFull
 from naiad_eventlog.topics import RECORDS, run_key
 from naiad_files import FileStore
-from naiad_ingest.admission import Admission
+from naiad_ingest import metrics
+from naiad_ingest.admission import MAX_BYTES_IN_FLIGHT, Admission
+from naiad_ingest.counting import points_taken
 from naiad_ingest.envelope import batch_bytes, seal
 from naiad_ingest.epochs import Epochs
 from naiad_ingest.errors import Refused, invalid
@@ -55,13 +57,18 @@ class IngestService:
     """Serves from `start` to `stop`; `log` has its topics already and stays open longer."""
 
     def __init__(
-        self, log: EventLog, files: FileStore, *, throttle: Throttle | None = None
+        self,
+        log: EventLog,
+        files: FileStore,
+        *,
+        max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT,
+        throttle: Throttle | None = None,
     ) -> None:
         """`throttle`: limits of what is sent, none without it; its maker closes it."""
         self._log = log
         self._files = files
         self._limiting = Limiting(throttle) if throttle else None
-        self._admission = Admission()
+        self._admission = Admission(max_bytes_in_flight)
         self._epochs = Epochs(log)
         self._progress = Progress(log)
 
@@ -123,22 +130,22 @@ class IngestService:
             key = run_key(batch.project, batch.run_id)
             # Before the batch, or a crash in between would leave an epoch unknown.
             await self._epochs.record(batch.project, batch.run_id, batch.writer_id, batch.epoch)
-            # The log may take a while, and its columns are large.
-            del batch
             # Also a heartbeat, and a batch of which nothing was taken: it tells that the
             # writer lives, and accounts for the records that it carries.
-            position = await self._log.append(
-                RECORDS.name,
-                key,
-                seal(
-                    raw,
-                    received_at=_now(),
-                    principal=current_principal().name,
-                    rejections=rejections,
-                ),
+            sealed = seal(
+                raw,
+                received_at=_now(),
+                principal=current_principal().name,
+                rejections=rejections,
             )
-        if refusal:
-            raise refusal
+            points = points_taken(batch, rejections)
+            # The log may take a while, and its columns are large.
+            del batch
+            with metrics.APPEND_SECONDS.time():
+                position = await self._log.append(RECORDS.name, key, sealed)
+            if refusal:
+                raise refusal
+            metrics.taken(points, len(raw), rejections)
         return WriteBatchResponse(
             position=LogPosition(
                 topic=position.topic, partition=position.partition, offset=position.offset

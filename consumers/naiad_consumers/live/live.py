@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from naiad_consumers import metrics
 from naiad_consumers.live.gathering import Gathering
 from naiad_consumers.live.mirror import Mirror
 from naiad_eventlog import EventLog, TopicPartition
@@ -58,6 +59,7 @@ class Live:
                 records = await subscription.poll(
                     wait=min(wait, max(0.0, write_at - loop.time())) if gathering else wait
                 )
+                metrics.RECORDS.labels(GROUP).inc(len(records))
                 for record in records:
                     gathering.add(record)
                     offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
