@@ -1,10 +1,10 @@
 """Tables that took time to make, kept in Redis for those who ask the same again.
 
-A table is kept under all that it depends on: the question, what was stored when it was made
-(`naiad_store.selects.watermarks`), this release, this store, and the projects that the asker may
-read. So nothing has to be dropped when data come, an asker gets only what was made for those who
-may read the same, and a Redis that forgets or is away changes no answer. Who asks is checked
-before this is looked at, as always.
+A table is kept under all that it depends on: the question, what was stored where when it was made
+(`naiad_store.selects.watermarks`), this release, and the projects that the asker may read. So
+nothing has to be dropped when data come, an asker gets only what was made for those who may read
+the same, and a Redis that forgets or is away changes no answer. Who asks is checked before this
+is looked at, as always.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import pyarrow as pa
 
 from naiad_auth import Principal
 from naiad_state import Cache
-from naiad_store import Store
-from naiad_store.selects import watermarks
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +29,8 @@ WORTH_SECONDS = 0.02
 # before the watermark says so: where it stood still for this long nothing is being written, and
 # where something is, answers are made afresh.
 OLDNESS_SECONDS = 5.0
+# A table this much larger than what can be kept is not even packed.
+_PACKS = 4
 # For an event loop that is about to end; the cache itself gives up much sooner.
 _LONGEST_SECONDS = 2.0
 
@@ -40,11 +40,9 @@ T = TypeVar("T")
 class KeptTables:
     """For use by the threads that make tables; `loop` is where the cache lives."""
 
-    def __init__(self, cache: Cache, store: Store, version: str) -> None:
+    def __init__(self, cache: Cache, version: str) -> None:
         self._cache = cache
-        self._store = store
         self._version = version.encode()
-        self._identity: bytes | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def table(
@@ -56,10 +54,8 @@ class KeptTables:
     ) -> pa.Table:
         """What `make` returns, or returned when nothing else was stored."""
         # Before it is made: what comes meanwhile makes it newer than its key, never older.
-        if self._identity is None:
-            self._identity = watermarks.identity(self._store)
         visible = "*" if principal.read is None else repr(sorted(principal.read))
-        key = (self._version, self._identity, visible.encode(), question, watermark())
+        key = (self._version, visible.encode(), question, watermark())
         kept = self._in_loop(self._cache.get(*key, oldness=OLDNESS_SECONDS))
         if kept is not None:
             try:
@@ -68,7 +64,10 @@ class KeptTables:
                 log.debug("a kept table can't be read: %s", error)
         began = time.monotonic()
         made = make()
-        if time.monotonic() - began >= WORTH_SECONDS and made.nbytes <= self._cache.max_bytes:
+        if (
+            time.monotonic() - began >= WORTH_SECONDS
+            and made.nbytes <= _PACKS * self._cache.max_bytes
+        ):
             self._in_loop(self._cache.put(_packed(made), *key))
         return made
 

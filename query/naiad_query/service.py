@@ -92,7 +92,7 @@ class QueryService(QueryServiceServicer):
         `threads` is how many questions are asked at a time; `cache` is where tables and charts
         are kept, and its maker closes what it stands on."""
         self._store = store
-        self._kept = KeptTables(cache, store, version) if cache else None
+        self._kept = KeptTables(cache, version) if cache else None
         self._files = files
         self._sql = Sql(store)
         self._info = pb.GetServerInfoResponse(

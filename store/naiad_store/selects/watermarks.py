@@ -12,7 +12,14 @@ from collections.abc import Sequence
 
 from naiad_store.store import Store
 
-_SAID = "count() AS writers, groupBitXor(cityHash64(run, writer_id, row_version)) AS said"
+# Of the table too: a rebuilt store counts from the beginning, and two stores may share a Redis.
+_SAID = """
+    (SELECT toString(uuid) FROM system.tables
+        WHERE database = currentDatabase() AND name = 'writers') AS here,
+    count() AS rows,
+    groupBitXor(cityHash64(
+        run, writer_id, log_partition, row_version, last_seen_at, points)) AS said
+"""
 
 
 def of_runs(store: Store, project: str, runs: Sequence[int]) -> bytes:
@@ -22,33 +29,24 @@ def of_runs(store: Store, project: str, runs: Sequence[int]) -> bytes:
         " WHERE project = {project:String} AND run IN {runs:Array(UInt64)}",
         {"project": project, "runs": list(runs)},
     )
-    return _as_bytes(found.to_pylist())
+    return repr(found.to_pylist()).encode()
 
 
 def of_project(store: Store, project: str) -> bytes:
-    """Of all that is known of a project's runs. Whether a running one is unreachable hangs also
-    on how long the consumers have listened (`view_run_lives`)."""
-    found = store.query(
-        f"""
-        SELECT {_SAID}, countIf(state = 'running') > 0 AS some_run,
-            if(some_run, (
-                SELECT (max(since), min(until)) FROM listening FINAL
-                WHERE told_at >= (SELECT max(told_at) FROM listening) - INTERVAL 30 SECOND
-            ), (toDateTime64(0, 3, 'UTC'), toDateTime64(0, 3, 'UTC'))) AS heard
-        FROM writers FINAL WHERE project = {{project:String}}
-        """,
-        {"project": project},
-    )
-    return _as_bytes(found.to_pylist())
-
-
-def identity(store: Store) -> bytes:
-    """Of the database itself: two of one name are not the same."""
-    found = store.query(
-        "SELECT toString(uuid) AS id FROM system.databases WHERE name = currentDatabase()"
-    )
-    return _as_bytes(found.to_pylist())
-
-
-def _as_bytes(rows: Sequence[object]) -> bytes:
-    return repr(rows).encode()
+    """Of all that is known of a project's runs. Those that said that they run become
+    unreachable while nothing of theirs is stored, so how they live is part of it."""
+    parameters: dict[str, object] = {"project": project}
+    (said,) = store.query(
+        f"SELECT {_SAID}, arraySort(groupUniqArrayIf(run, state = 'running')) AS running"
+        " FROM writers FINAL WHERE project = {project:String}",
+        parameters,
+    ).to_pylist()
+    lives: list[object] = []
+    if said["running"]:
+        lives = store.query(
+            "SELECT count() AS runs, groupBitXor(cityHash64(run, state, reason)) AS lives"
+            " FROM view_run_lives"
+            " WHERE project = {project:String} AND run IN {running:Array(UInt64)}",
+            parameters | {"running": said["running"]},
+        ).to_pylist()
+    return repr((said, lives)).encode()
