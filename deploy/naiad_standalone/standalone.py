@@ -39,7 +39,7 @@ from naiad_serve.supervision import Consumer, keep_running
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import Options
 from naiad_standalone.valkey import Valkey
-from naiad_state import State
+from naiad_state import Cache, State
 from naiad_store import Store
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Standalone:
             await self._start_consumers(event_log, store, state)
             if options.metrics_port is not None:
                 self._watch_log(event_log)
-            inner_url = await self._start_server(event_log, store)
+            inner_url = await self._start_server(event_log, store, state)
             if sql_socket is not None:
                 await self._start_sql(store, sql_socket)
             if dashboard_port is not None:
@@ -205,13 +205,17 @@ class Standalone:
 
         self._ending.push_async_callback(drain)
 
-    async def _start_server(self, event_log: EventLog, store: Store) -> str:
+    async def _start_server(self, event_log: EventLog, store: Store, state: State) -> str:
         """Returns the URL at which a child on this machine reaches the server."""
         options = self.options
         files = open_file_store(self._folder.files_url)
         ingest = IngestService(event_log, files)
         query = QueryService(
-            store, files, version=version("naiad"), dashboard_url=self.dashboard_url
+            store,
+            files,
+            version=version("naiad"),
+            dashboard_url=self.dashboard_url,
+            cache=Cache(state),
         )
         observer = CallObserver({_INGEST: ingest_metrics.answered, _QUERY: query_metrics.answered})
         server = GrpcServer({_INGEST: ingest, _QUERY: query}, self._tokens, [observer])
