@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from naiad_consumers import AlertConfig, Alerter, Live, Writer
+from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
 from naiad_serve import engines
 from naiad_serve.process import Process
 from naiad_serve.stages import AlerterSettings, LiveSettings, WriterSettings
@@ -15,6 +15,7 @@ from naiad_serve.supervision import Consumer, keep_running
 async def writer(settings: WriterSettings, process: Process) -> None:
     store = await engines.store(process, settings.store, migrate=settings.migrate)
     event_log = await engines.event_log(process, settings.event_log)
+    process.watch("retention", retainer(event_log).run(process.stop))
     await consume(
         process,
         "writer",

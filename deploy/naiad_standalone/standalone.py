@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import naiad_dashboard
 from naiad_auth import TokenStore
@@ -24,8 +25,10 @@ from naiad_serve.dashing import accepts
 from naiad_serve.errors import StartError
 from naiad_serve.grpcserver import GrpcServer
 from naiad_serve.supervision import Consumer, keep_running
+from naiad_standalone.control import Control, Say
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import Options
+from naiad_standalone.snapshotting import contents, snapshot
 from naiad_standalone.valkey import Valkey
 from naiad_store import Store
 
@@ -87,6 +90,7 @@ class Standalone:
             await valkey.start()
 
             await self._start_consumers(event_log, store, valkey.url)
+            await self._start_control(event_log, store)
             inner_url = await self._start_server(event_log, store)
             if dashboard_port is not None:
                 await self._start_dashboard(dashboard_port, inner_url)
@@ -120,6 +124,19 @@ class Standalone:
             await asyncio.gather(*tasks)
 
         self._ending.push_async_callback(drain)
+
+    async def _start_control(self, event_log: EventLog, store: Store) -> None:
+        """For commands on this machine."""
+
+        async def take(request: dict[str, Any], say: Say) -> dict[str, Any]:
+            return await snapshot(event_log, store, str(request["target"]), say)
+
+        async def check(_request: dict[str, Any], _say: Say) -> dict[str, Any]:
+            return await asyncio.to_thread(contents, store)
+
+        control = Control(self._folder.path, {"snapshot": take, "check": check})
+        await control.start()
+        self._ending.push_async_callback(control.stop)
 
     async def _start_server(self, event_log: EventLog, store: Store) -> str:
         """Returns the URL at which a child on this machine reaches the server."""

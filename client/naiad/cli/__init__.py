@@ -27,6 +27,9 @@ COMMANDS = {
     "serve": _Command(
         "naiad_serve.commands", "serve", "server,dashboard", "Run one stage, on Kafka and the like."
     ),
+    "store": _Command(
+        "naiad_standalone.storecommands", "store", "server", "Snapshots, restoring, rebuilding."
+    ),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
     "runs": _Command("naiad.cli.runs", "runs", "query", "List runs."),
