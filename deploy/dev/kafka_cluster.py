@@ -58,6 +58,11 @@ class KafkaCluster:
     def secure_servers(self) -> str:
         return ",".join(f"localhost:{ports.secure}" for ports in self._ports.values())
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that run the brokers."""
+        return [process.pid for process in self._processes.values()]
+
     def start(self) -> None:
         """Returns when all brokers take requests. Raises KafkaError."""
         fetch()

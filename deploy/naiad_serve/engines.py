@@ -34,6 +34,9 @@ _LONGEST_PAUSE = 5.0
 _LOOK_SECONDS = 2.0
 _SILENT_SECONDS = 10.0
 
+# Addresses of objects, numbers of questions.
+_VARYING = re.compile(r" at 0x[0-9a-f]+|query_id=[0-9a-f-]+")
+
 T = TypeVar("T")
 
 
@@ -134,4 +137,4 @@ async def watch(process: Process, part: str, ask: Callable[[], Awaitable[object]
 
 def _steady(reason: str) -> str:
     """Without what differs each time though nothing has changed."""
-    return re.sub(r" at 0x[0-9a-f]+", "", reason)
+    return _VARYING.sub("", reason)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 
 from naiad_auth import TokenFileError, TokenStore
+from naiad_consumers.writer import GROUP as WRITER_GROUP
 from naiad_eventlog import EventLogError
 from naiad_files import FileStore, FileStoreError, open_file_store
-from naiad_ingest import IngestService
+from naiad_ingest import IngestService, metrics
 from naiad_ingest.service import SERVICE
 from naiad_serve import engines
+from naiad_serve.calls import CallObserver
 from naiad_serve.errors import StartError
 from naiad_serve.grpcserver import GrpcServer
+from naiad_serve.logwatch import watch_log
 from naiad_serve.process import Process
 from naiad_serve.stages import IngestSettings, Serving
 
@@ -25,7 +28,9 @@ async def ingest(settings: IngestSettings, process: Process) -> None:
     service = IngestService(event_log, files, max_bytes_in_flight=settings.ingest_max_bytes)
     await engines.until_there(process, "reading of epochs", service.start, EventLogError)
     process.ending.push_async_callback(service.stop)
-    await serve(settings, process, GrpcServer({SERVICE: service}, tokens))
+    process.watch("lag", watch_log(event_log, [WRITER_GROUP]))
+    observer = CallObserver({SERVICE: metrics.answered})
+    await serve(settings, process, GrpcServer({SERVICE: service}, tokens, [observer]))
 
 
 async def serve(settings: Serving, process: Process, server: GrpcServer) -> None:

@@ -31,3 +31,5 @@ def log_to_stderr(level: str, form: str = "text", *, stage: str = "") -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # It tells of each attempt what its caller tells once.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)

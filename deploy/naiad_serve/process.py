@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ from naiad_serve.stages import Common
 log = logging.getLogger(__name__)
 
 STARTING = "start"
+# Beyond what calls under way get, for what is closed after them, in seconds.
+_BEYOND_DRAIN_SECONDS = 3.0
 
 T = TypeVar("T")
 
@@ -86,6 +89,21 @@ def run(name: str, settings: Common, stage: Stage) -> int:
         return 1
 
 
+async def _give_up(name: str, process: Process, seconds: float) -> None:
+    """Ends a process whose drain hangs, by an engine that doesn't answer perhaps."""
+    await process.stop.wait()
+    await asyncio.sleep(seconds)
+    log.error(
+        "naiad serve %s could not finish within %g s of the signal and ends; what it had not"
+        " committed is done again from the event log",
+        name,
+        seconds,
+    )
+    logging.shutdown()
+    # Threads that wait for an engine would hold up any other end.
+    os._exit(1)
+
+
 async def _run(name: str, settings: Common, stage: Stage) -> int:
     process = Process()
     stop_on_signals(process.stop)
@@ -97,6 +115,8 @@ async def _run(name: str, settings: Common, stage: Stage) -> int:
     )
     http = HttpServer(endpoint(process.readiness), listening)
     await http.start()
+    limit = settings.drain_limit + _BEYOND_DRAIN_SECONDS
+    giving_up = asyncio.create_task(_give_up(name, process, limit))
     try:
         log.info("naiad serve %s starts; health and metrics on port %d", name, http.port)
         async with process.ending:
@@ -105,6 +125,7 @@ async def _run(name: str, settings: Common, stage: Stage) -> int:
             process.readiness.drain()
             log.info("naiad serve %s drains", name)
     finally:
+        giving_up.cancel()
         await http.stop()
     log.info("naiad serve %s has ended", name)
     return 0

@@ -6,8 +6,9 @@ import asyncio
 from importlib.metadata import version
 
 from naiad_proto.v1 import query_pb2
-from naiad_query import QueryService
+from naiad_query import QueryService, metrics
 from naiad_serve import engines
+from naiad_serve.calls import CallObserver
 from naiad_serve.grpcserver import GrpcServer
 from naiad_serve.ingesting import file_store, serve, token_store
 from naiad_serve.process import Process
@@ -29,4 +30,5 @@ async def query(settings: QuerySettings, process: Process) -> None:
         threads=settings.query_threads,
     )
     process.ending.push_async_callback(asyncio.to_thread, service.close)
-    await serve(settings, process, GrpcServer({SERVICE: service}, tokens))
+    observer = CallObserver({SERVICE: metrics.answered})
+    await serve(settings, process, GrpcServer({SERVICE: service}, tokens, [observer]))

@@ -108,7 +108,7 @@ def _line(kind: type[Settings], error: Any) -> str:
     name, info = named(field), kind.model_fields[field]
     if error["type"] == "missing":
         example = f", such as {info.examples[0]}" if info.examples else ""
-        return f"{name} is not set; it has to be{example}. It is {_first_sentence(info)}"
+        return f"{name} is not set; set it to {_first_sentence(info).rstrip('.')}{example}"
     value = os.environ.get(name, "")
     shown = name if is_secret(info) else f"{name}={value}"
     return f"{shown} {_wrong(error)}"

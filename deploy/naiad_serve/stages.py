@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from naiad_serve.address import Address, is_loopback
 from naiad_serve.settings import Settings
@@ -47,10 +47,10 @@ def _state(*default: None) -> Any:
 
 class Common(Settings):
     metrics_listen: Listen
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="The least important messages that are logged."
-    )
-    log_format: Literal["json", "text"] = Field(
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)
+    ] = Field("INFO", description="The least important messages that are logged.")
+    log_format: Annotated[Literal["json", "text"], BeforeValidator(str.lower)] = Field(
         "text", description="How messages are logged, to stderr: one JSON object a line, or text."
     )
     drain_seconds: float = Field(
@@ -61,11 +61,17 @@ class Common(Settings):
         " the orchestrator's own patience (Kubernetes: 30 s).",
     )
 
+    @property
+    def drain_limit(self) -> float:
+        """Seconds from the signal to the end, at the most."""
+        return self.drain_seconds
+
 
 class WithEventLog(Settings):
     event_log: EventLogUrl = Field(
         description="The event log: kafka://host:port[,host:port], with the options of"
-        " [the event log's page](eventlog.md).",
+        " [the event log's page](eventlog.md). A login may stand in NAIAD_KAFKA_USER and"
+        " NAIAD_KAFKA_PASSWORD instead.",
         examples=["kafka://kafka-0:9092,kafka-1:9092,kafka-2:9092"],
         json_schema_extra=_SECRET,
     )
@@ -111,10 +117,15 @@ class Serving(Common):
         ge=0,
         le=300,
         description="How long calls are still taken after SIGTERM, while health says that no more"
-        " should come: the time that a load balancer needs to notice.",
+        " should come: the time that a load balancer needs to notice. It comes before"
+        " NAIAD_DRAIN_SECONDS.",
     )
 
     _tls: TlsFiles | None = PrivateAttr(None)
+
+    @property
+    def drain_limit(self) -> float:
+        return self.drain_delay_seconds + self.drain_seconds
 
     @property
     def tls(self) -> TlsFiles | None:
@@ -135,7 +146,7 @@ class Serving(Common):
         return self
 
 
-class IngestSettings(Serving, WithEventLog, WithFiles):
+class IngestSettings(WithFiles, WithEventLog, Serving):
     listen: Listen = _listen(7420)
     metrics_listen: Listen = _metrics_listen(9464)
     state: StateUrl | None = _state(None)
@@ -147,7 +158,7 @@ class IngestSettings(Serving, WithEventLog, WithFiles):
     )
 
 
-class WriterSettings(Common, WithEventLog, WithStore):
+class WriterSettings(WithStore, WithEventLog, Common):
     metrics_listen: Listen = _metrics_listen(9465)
     writer_block_rows: int = Field(
         250_000,
@@ -162,12 +173,12 @@ class WriterSettings(Common, WithEventLog, WithStore):
     )
 
 
-class LiveSettings(Common, WithEventLog):
+class LiveSettings(WithEventLog, Common):
     metrics_listen: Listen = _metrics_listen(9466)
     state: StateUrl = _state()
 
 
-class AlerterSettings(Common, WithEventLog, WithStore):
+class AlerterSettings(WithStore, WithEventLog, Common):
     metrics_listen: Listen = _metrics_listen(9467)
     alerts: AlertsFile | None = Field(
         None,
@@ -176,7 +187,7 @@ class AlerterSettings(Common, WithEventLog, WithStore):
     )
 
 
-class QuerySettings(Serving, WithStore, WithFiles):
+class QuerySettings(WithFiles, WithStore, Serving):
     listen: Listen = _listen(7421)
     metrics_listen: Listen = _metrics_listen(9468)
     state: StateUrl | None = _state(None)

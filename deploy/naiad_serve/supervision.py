@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from naiad_consumers.metrics import RESTARTS
 from naiad_serve.readiness import Readiness
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ async def keep_running(
     had not finished comes again from the log.
     """
     loop = asyncio.get_running_loop()
+    RESTARTS.labels(name)
     pause = 0.5
     while not stop.is_set():
         began = loop.time()
@@ -41,6 +43,7 @@ async def keep_running(
         except Exception as error:
             pause = 0.5 if loop.time() - began > 60 else min(pause * 2, _LONGEST_PAUSE)
             reason = f"it stopped: {error}"
+            RESTARTS.labels(name).inc()
             # With the traceback: an operator's only view of what went wrong.
             log.exception("the %s stopped: %s; it starts again in %.0f s", name, error, pause)
         else:

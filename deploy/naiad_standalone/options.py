@@ -28,6 +28,8 @@ class Options:
     # Only clients with a certificate that it signed may connect.
     tls_client_ca: Path | None = None
     alerts: Path | None = None
+    # Of loopback, for Prometheus; None: no metrics.
+    metrics_port: int | None = None
     # Ask for a token on loopback too, for a reverse proxy in front.
     login: bool = False
     # How long, and how much of it, the event log keeps what is stored already.
@@ -52,7 +54,11 @@ class Options:
 
     def check(self) -> None:
         """Raises OptionError for what could only fail later, and worse."""
-        for name, port in (("--port", self.port), ("--dashboard-port", self.dashboard_port)):
+        for name, port in (
+            ("--port", self.port),
+            ("--dashboard-port", self.dashboard_port),
+            ("--metrics-port", self.metrics_port),
+        ):
             if port is not None and not 0 <= port <= 65535:
                 raise OptionError(f"{name} {port} is not a port; ports go from 0 to 65535")
         if self.port and self.port == self.dashboard_port:

@@ -78,6 +78,8 @@ def _announce(standalone: Standalone, folder: DataFolder) -> None:
     parts = [f"Naiad is ready: {standalone.url}"]
     if standalone.dashboard_url:
         parts.append(f"dashboard {standalone.dashboard_url}")
+    if standalone.metrics_url:
+        parts.append(f"metrics {standalone.metrics_url}")
     parts.append(f"data in {folder.path}")
     # Someone who closed our stdout still wants the server.
     with contextlib.suppress(BrokenPipeError):

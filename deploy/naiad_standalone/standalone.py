@@ -13,29 +13,42 @@ from typing import Any
 import naiad_dashboard
 from naiad_auth import TokenStore
 from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
+from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
+from naiad_consumers.live.live import GROUP as LIVE_GROUP
+from naiad_consumers.writer import GROUP as WRITER_GROUP
 from naiad_eventlog import EventLog, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS
 from naiad_files import open_file_store
 from naiad_ingest import IngestService
+from naiad_ingest import metrics as ingest_metrics
 from naiad_proto.v1 import ingest_pb2, query_pb2
 from naiad_query import QueryService
-from naiad_serve.address import Address, authority, free_port
+from naiad_query import metrics as query_metrics
+from naiad_serve.address import Address, authority, free_port, listening_socket
+from naiad_serve.calls import CallObserver
 from naiad_serve.children import Child
 from naiad_serve.dashing import accepts
+from naiad_serve.endpoint import endpoint
 from naiad_serve.errors import StartError
 from naiad_serve.grpcserver import GrpcServer
+from naiad_serve.httpserver import HttpServer
+from naiad_serve.logwatch import watch_log
+from naiad_serve.readiness import Readiness
 from naiad_serve.supervision import Consumer, keep_running
 from naiad_standalone.control import Control, Say
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import Options
 from naiad_standalone.snapshotting import contents, snapshot
 from naiad_standalone.valkey import Valkey
+from naiad_state import State
 from naiad_store import Store
 
 log = logging.getLogger(__name__)
 
 # How long calls under way may take to end once the server was asked to stop.
 _GRACE = 3.0
+
+_STARTING = "start"
 
 _INGEST = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 _QUERY = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
@@ -52,9 +65,11 @@ class Standalone:
         self.options = options
         self.url = ""
         self.dashboard_url = ""
+        self.metrics_url = ""
         # A token made because there was none; shown once, never kept.
         self.new_token: str | None = None
         self._folder = folder
+        self._readiness = Readiness()
         self._ending = contextlib.AsyncExitStack()
         self._tokens: TokenStore | None = None
 
@@ -80,6 +95,8 @@ class Standalone:
                 host = self._address.reachable_host
                 self.dashboard_url = f"{scheme}://{authority(host, dashboard_port)}"
 
+            if options.metrics_port is not None:
+                await self._start_metrics(options.metrics_port)
             event_log = await open_event_log(folder.log_url + options.log_query)
             self._ending.push_async_callback(event_log.close)
             await event_log.create_topics(ALL_TOPICS)
@@ -89,33 +106,59 @@ class Standalone:
             self._ending.push_async_callback(valkey.stop)
             await valkey.start()
 
-            await self._start_consumers(event_log, store, valkey.url)
+            state = State.open(valkey.url)
+            self._ending.push_async_callback(state.close)
+            await self._start_consumers(event_log, store, state)
             await self._start_control(event_log, store)
+            if options.metrics_port is not None:
+                self._watch_log(event_log)
             inner_url = await self._start_server(event_log, store)
             if dashboard_port is not None:
                 await self._start_dashboard(dashboard_port, inner_url)
+            self._readiness.has(_STARTING)
         except BaseException:
             await self._ending.aclose()
             raise
 
     async def stop(self) -> None:
+        self._readiness.drain()
         await self._ending.aclose()
 
     @property
     def _address(self) -> Address:
         return Address(self.options.host.strip("[]"), self.options.port)
 
-    async def _start_consumers(self, event_log: EventLog, store: Store, redis_url: str) -> None:
+    async def _start_metrics(self, port: int) -> None:
+        # Nobody has to log in there, so it is for this machine.
+        address = Address("127.0.0.1", port)
+        listening = listening_socket(address, host_option="", port_option="--metrics-port")
+        self._readiness.lacks(_STARTING, "it is starting")
+        http = HttpServer(endpoint(self._readiness), listening)
+        await http.start()
+        self._ending.push_async_callback(http.stop)
+        self.metrics_url = f"http://127.0.0.1:{http.port}/metrics"
+
+    def _watch_log(self, event_log: EventLog) -> None:
+        groups = [WRITER_GROUP, LIVE_GROUP, ALERTER_GROUP]
+        task = asyncio.create_task(watch_log(event_log, groups, self._folder.log_file))
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait({task})
+
+        self._ending.push_async_callback(end)
+
+    async def _start_consumers(self, event_log: EventLog, store: Store, state: State) -> None:
         alerts = AlertConfig.load(self.options.alerts) if self.options.alerts else AlertConfig()
         makers: dict[str, Callable[[], Consumer]] = {
             "writer": lambda: Writer(event_log, store),
-            "live state": lambda: Live(event_log, redis_url),
+            "live state": lambda: Live(event_log, state),
             "alerter": lambda: Alerter(event_log, store, alerts),
             "retention": lambda: retainer(event_log),
         }
         stop = asyncio.Event()
         tasks = [
-            asyncio.create_task(keep_running(name, make, stop), name=name)
+            asyncio.create_task(keep_running(name, make, stop, self._readiness), name=name)
             for name, make in makers.items()
         ]
 
@@ -146,7 +189,8 @@ class Standalone:
         query = QueryService(
             store, files, version=version("naiad"), dashboard_url=self.dashboard_url
         )
-        server = GrpcServer({_INGEST: ingest, _QUERY: query}, self._tokens)
+        observer = CallObserver({_INGEST: ingest_metrics.answered, _QUERY: query_metrics.answered})
+        server = GrpcServer({_INGEST: ingest, _QUERY: query}, self._tokens, [observer])
         await ingest.start()
         self._ending.push_async_callback(ingest.stop)
 

@@ -1,4 +1,4 @@
-"""`naiad store`: snapshots, restoring, rebuilding, checking."""
+"""`naiad store`: snapshots, restoring, rebuilding, checking; beside what naiad_serve has."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from naiad_serve.commands import store
 
 if TYPE_CHECKING:
     from naiad_eventlog import EventLog
@@ -24,13 +26,11 @@ _data_option = click.option(
 )  # fmt: skip
 
 
-@click.group()
-def store() -> None:
-    """Copy the store, make it anew, look after it.
+store.help = """Copy the store, make it anew, look after it.
 
-    The store is the one in the data folder of `naiad up`, or the one that NAIAD_STORE names,
-    with its log in NAIAD_EVENT_LOG.
-    """
+The store is the one in the data folder of `naiad up`, or the one that NAIAD_STORE names,
+with its log in NAIAD_EVENT_LOG.
+"""
 
 
 @store.command()
@@ -190,19 +190,6 @@ def check(data: Path | None, source: str | None) -> None:
         found = _run(count)
     for table, (rows, checksum) in found.items():
         click.echo(f"{table:18}{rows:>16,} rows   {checksum:016x}")
-
-
-@store.command()
-@_data_option
-def migrate(data: Path | None) -> None:
-    """Bring the store's tables up to this release."""
-
-    async def work() -> None:
-        async with _engines(_stopped(_folder(data))):
-            pass
-
-    _run(work)
-    click.echo("The store's tables are those of this release.")
 
 
 def _folder(data: Path | None) -> Path | None:

@@ -42,7 +42,8 @@ class Position(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic to be there. `compacted` keeps at least the newest record of each key for
-    ever, and may drop older ones of the key."""
+    ever, and may drop older ones of the key; a newest one with an empty value says that the
+    key is no more wanted, and may go too a day later."""
 
     name: str
     partitions: int = 1
@@ -84,6 +85,27 @@ OnRevoke = Callable[[], Awaitable[Mapping[TopicPartition, int]]]
 
 class Subscription(abc.ABC):
     """One member of a consumer group reading one topic. Not for use by several tasks."""
+
+    @property
+    @abc.abstractmethod
+    def generation(self) -> int:
+        """Rises whenever the partitions were given out anew, also when this member got the
+        same ones. What `poll` returned belongs to the generation that stands right after."""
+
+    @property
+    @abc.abstractmethod
+    def owned(self) -> frozenset[TopicPartition]:
+        """This member's partitions, as far as it knows: it may have been taken for dead."""
+
+    @abc.abstractmethod
+    async def confirm(self, generation: int) -> bool:
+        """Asks the group. True: at some moment after the call nobody else had been given the
+        partitions of `generation`. False: they may be another's, or nobody answered."""
+
+    @abc.abstractmethod
+    def caught_up(self) -> dict[TopicPartition, float]:
+        """The partitions owned of which everything has been handed out, and how many seconds
+        ago the log was seen to hold no more."""
 
     @abc.abstractmethod
     async def poll(

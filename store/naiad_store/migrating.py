@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
+from naiad_store.alone import alone
 from naiad_store.errors import StoreError, StoreTooNew
 
 if TYPE_CHECKING:
@@ -64,19 +65,42 @@ def missing_migrations(store: Store) -> list[str]:
     if not store.query("SELECT 1 FROM system.tables WHERE database = currentDatabase()"
                        " AND name = 'migrations'").num_rows:  # fmt: skip
         return [migration.name for migration in known_migrations()]
-    applied = _applied(store, known_migrations())
-    return [m.name for m in known_migrations() if m.number not in applied]
+    return [migration.name for migration in _missing(store, known_migrations())]
 
 
-def migrate(store: Store, migrations: list[Migration] | None = None) -> None:
-    """Applies what is missing. A statement that was interrupted is simply run again.
+def migrate(store: Store, migrations: list[Migration] | None = None) -> list[str]:
+    """Applies what is missing and returns its names. A statement that was interrupted is
+    simply run again. Of several processes that start at once one applies and the others wait.
 
-    Raises StoreTooNew when the store has migrations that this release doesn't know, and
-    StoreError when an applied one was edited since.
+    Raises StoreTooNew when the store has migrations that this release doesn't know,
+    StoreError when an applied one was edited since, StoreUnavailable when another process
+    doesn't come to an end with it.
     """
     migrations = known_migrations() if migrations is None else migrations
     store.command(_TABLE)
+    if not _missing(store, migrations):
+        return []
+    with alone(store):
+        # Another process may have applied some before it was our turn.
+        missing = _missing(store, migrations)
+        for migration in missing:
+            for statement in migration.statements():
+                store.command(statement)
+            store.command(
+                "INSERT INTO migrations (number, name, checksum) VALUES"
+                " ({number:UInt32}, {name:String}, {checksum:String})",
+                {
+                    "number": migration.number,
+                    "name": migration.name,
+                    "checksum": migration.checksum,
+                },
+            )
+    return [migration.name for migration in missing]
+
+
+def _missing(store: Store, migrations: list[Migration]) -> list[Migration]:
     applied = _applied(store, migrations)
+    missing = []
     for migration in migrations:
         if migration.number in applied:
             if applied[migration.number][1] != migration.checksum:
@@ -85,17 +109,8 @@ def migrate(store: Store, migrations: list[Migration] | None = None) -> None:
                     f" {store.url}; put it back and add a new one"
                 )
             continue
-        for statement in migration.statements():
-            store.command(statement)
-        store.command(
-            "INSERT INTO migrations (number, name, checksum) VALUES"
-            " ({number:UInt32}, {name:String}, {checksum:String})",
-            {
-                "number": migration.number,
-                "name": migration.name,
-                "checksum": migration.checksum,
-            },
-        )
+        missing.append(migration)
+    return missing
 
 
 def _applied(store: Store, known: list[Migration]) -> dict[int, tuple[str, str]]:

@@ -81,7 +81,7 @@ def test_while_a_server_runs(tmp_path: Path) -> None:
         wait_until(lambda: well(*check) == counts, 60, "the server stores its log")
         assert f"in {target}" in well("store", "snapshot", "--data", data, target)
         assert "holds a snapshot already" in ill("store", "snapshot", "--data", data, target)
-        for command in (["restore", target], ["rebuild", "--from-log"], ["migrate"]):
+        for command in (["restore", target], ["rebuild", "--from-log"]):
             assert "stop the server first" in ill("store", *command, "--data", data)
     assert "all there" in well("store", "check", target)
     assert well("store", "check", "--data", data) == counts

@@ -28,7 +28,7 @@ COMMANDS = {
         "naiad_serve.commands", "serve", "server,dashboard", "Run one stage, on Kafka and the like."
     ),
     "store": _Command(
-        "naiad_standalone.storecommands", "store", "server", "Snapshots, restoring, rebuilding."
+        "naiad_standalone.storecommands", "store", "server", "Copy, make anew and migrate a store."
     ),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),

@@ -150,12 +150,40 @@ class _Stretch(Subscription):
     async def lag(self) -> dict[TopicPartition, int]:
         return {}
 
+    @property
+    def generation(self) -> int:
+        return self._inner.generation
+
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        return self._inner.owned
+
+    async def confirm(self, generation: int) -> bool:
+        return await self._inner.confirm(generation)
+
+    def caught_up(self) -> dict[TopicPartition, float]:
+        return self._inner.caught_up()
+
     async def close(self) -> None:
         await self._inner.close()
 
 
 class _Nothing(Subscription):
     """Of a topic that a replay has no part in."""
+
+    @property
+    def generation(self) -> int:
+        return 0
+
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        return frozenset()
+
+    async def confirm(self, generation: int) -> bool:
+        return True
+
+    def caught_up(self) -> dict[TopicPartition, float]:
+        return {}
 
     async def poll(
         self, *, max_records: int = 500, max_bytes: int = 16 * 1024 * 1024, wait: float = 0.1

@@ -63,6 +63,8 @@ _GROUP_BYTES = 32 * 1024 * 1024
 _COMPACT_EVERY = 20_000
 # What goes of one partition before the others are looked at again.
 _TURN_BYTES = 1024 * 1024
+# Milliseconds for which an empty value stays on a compacted topic, so that readers hear it.
+_KEPT_EMPTY = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,13 +290,16 @@ class LogFile:
     # --- keeping it small --------------------------------------------------------------
 
     def compact(self, connection: sqlite3.Connection) -> None:
-        """Drops all but the newest record of each key from compacted topics."""
+        """Drops all but the newest record of each key from compacted topics, and a newest one
+        that is empty and old."""
+        old = time.time_ns() // 1_000_000 - _KEPT_EMPTY
         for row in list(self.topics.values()):
             if row.topic.compacted:
                 connection.execute(
-                    "DELETE FROM records WHERE topic = ?1 AND offset NOT IN"
-                    " (SELECT max(offset) FROM records WHERE topic = ?1 GROUP BY partition, key)",
-                    (row.number,),
+                    "DELETE FROM records WHERE topic = ?1 AND (offset NOT IN"
+                    " (SELECT max(offset) FROM records WHERE topic = ?1 GROUP BY partition, key)"
+                    " OR length(value) = 0 AND timestamp < ?2)",
+                    (row.number, old),
                 )
 
     def _make_room(self, connection: sqlite3.Connection) -> None:

@@ -315,9 +315,29 @@ class SqliteSubscription(Subscription):
         self._positions: dict[int, int] = {}
         # Rises with each change of what is owned: a fetch under way then is void.
         self._generation = 0
+        self._rounds = 0
         self._news = asyncio.Event()
         self._turn = 0
         self._closed = False
+
+    @property
+    def generation(self) -> int:
+        return self._rounds
+
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        return frozenset(TopicPartition(self._topic, number) for number in self._positions)
+
+    async def confirm(self, generation: int) -> bool:
+        # All members live in this process, so none is taken for dead.
+        return not self._closed and generation == self._rounds
+
+    def caught_up(self) -> dict[TopicPartition, float]:
+        return {
+            TopicPartition(self._topic, number): 0.0
+            for number, offset in self._positions.items()
+            if offset >= self._log.end(self._topic, number)
+        }
 
     async def hand_over(self) -> None:
         """Commits what was dealt with, before the partitions are shared out anew."""
@@ -343,6 +363,7 @@ class SqliteSubscription(Subscription):
                 )
         self._positions = positions
         self._generation += 1
+        self._rounds += 1
         self._news.set()
 
     def wake(self, partition: int) -> None:
