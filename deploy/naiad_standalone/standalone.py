@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,6 +15,7 @@ import naiad_dashboard
 from naiad_auth import TokenStore
 from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
+from naiad_consumers.audit import audit
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
 from naiad_consumers.writer import GROUP as WRITER_GROUP
 from naiad_eventlog import EventLog, open_event_log
@@ -187,7 +189,11 @@ class Standalone:
         files = open_file_store(self._folder.files_url)
         ingest = IngestService(event_log, files)
         query = QueryService(
-            store, files, version=version("naiad"), dashboard_url=self.dashboard_url
+            store,
+            files,
+            version=version("naiad"),
+            dashboard_url=self.dashboard_url,
+            audit=functools.partial(audit, event_log, store),
         )
         observer = CallObserver({_INGEST: ingest_metrics.answered, _QUERY: query_metrics.answered})
         server = GrpcServer({_INGEST: ingest, _QUERY: query}, self._tokens, [observer])

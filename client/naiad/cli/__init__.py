@@ -34,6 +34,7 @@ COMMANDS = {
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
     "runs": _Command("naiad.cli.runs", "runs", "query", "List runs."),
     "sql": _Command("naiad.cli.sql", "sql", "query", "Ask a read-only SQL question."),
+    "audit": _Command("naiad.cli.audit", "audit", "query", "Is all there that was logged?"),
     "sync": _Command("naiad.cli.sync", "sync", "", "Send what offline or dead processes left."),
 }
 

@@ -145,7 +145,8 @@ class _Stretch(Subscription):
         return await self._replay.committed(RECORDS.name, "")
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
-        raise EventLogError("a replay goes one way")
+        await self._inner.seek(partition, offset)
+        self._at[partition.partition] = offset
 
     async def lag(self) -> dict[TopicPartition, int]:
         return {}
