@@ -39,6 +39,8 @@ class Comparison:
     dropped: bool
     run: pb.AuditedRun = field(default_factory=pb.AuditedRun)
     gaps: list[pb.AuditGap] = field(default_factory=list)
+    # The log has lost what the store has.
+    _lost: bool = False
 
     def compare(self) -> None:
         account = self.account
@@ -59,7 +61,7 @@ class Comparison:
             )  # fmt: skip
         self._fill(partial)
         waiting = any(spool.waiting for spool in account.spools.values())
-        if not waiting and not partial:
+        if not waiting and not partial and not self._lost:
             self._rows(key)
         if len(self.gaps) > _MOST_GAPS:
             more = len(self.gaps) - _MOST_GAPS
@@ -83,7 +85,10 @@ class Comparison:
         missing = subtract(((1, through),) if through else (), known)
         for first, last in split(missing, acknowledged):
             if last <= acknowledged:
-                kept = " (the store has them)" if covers(stored, first, last) else ""
+                kept = ""
+                if covers(stored, first, last):
+                    # So the log can't say how many points the store should have.
+                    kept, self._lost = " (the store has them)", True
                 self._gap(
                     spool, LOG, first, last,
                     "were acknowledged and are not in the log" + kept,
@@ -125,7 +130,7 @@ class Comparison:
                 self._gap(spool, STORE, first, last, "are called stored and were never in the log")
             if not missing and not aside and counts and not spool.dead:
                 self._claims(spool)
-            if not waiting and not spool.dead:
+            if not waiting and not spool.dead and not self._lost:
                 self._numbers(spool, points, rejected)
         return bool(older)
 
