@@ -208,6 +208,12 @@ class QuerySettings(WithFiles, WithStore, Serving):
     dashboard_url: WebUrl | None = Field(
         None, description="The dashboard's address for users, which clients print as links."
     )
+    event_log: EventLogUrl | None = Field(
+        None,
+        description="The event log, for `naiad audit` alone; without it that is refused.",
+        examples=["kafka://kafka-0:9092,kafka-1:9092,kafka-2:9092"],
+        json_schema_extra=_SECRET,
+    )
     query_threads: int = Field(
         16, ge=1, le=1024, description="Questions that are asked of the store at a time."
     )
