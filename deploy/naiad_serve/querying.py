@@ -20,7 +20,7 @@ SERVICE = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
 async def query(settings: QuerySettings, process: Process) -> None:
     tokens = token_store(settings)
     store = await engines.store(process, settings.store)
-    files = await file_store(process, settings.files)
+    files = await file_store(process, settings.files, writable=False)
     service = QueryService(
         store,
         files,

@@ -79,10 +79,16 @@ class WithEventLog(Settings):
 
 class WithStore(Settings):
     store: StoreUrl = Field(
-        description="The store: clickhouse[s]://user:password@host:port[/database]."
-        " A chdb:///folder belongs to one process, so only one stage can have it.",
+        description="The store: clickhouse[s]://user:password@host:port[/database], with the"
+        " options of [the store's page](store.md). A chdb:///folder"
+        " belongs to one process, so only one stage can have it.",
         examples=["clickhouse://naiad:…@clickhouse:8123"],
         json_schema_extra=_SECRET,
+    )
+    store_cluster: str | None = Field(
+        None,
+        description="The name of the ClickHouse cluster over which tables are made"
+        " ([the store](store.md)); the same as ?cluster= in the URL.",
     )
 
 
