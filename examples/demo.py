@@ -60,7 +60,7 @@ def platform(data: Path, port: int, dashboard_port: int) -> Iterator[Platform]:
     """`naiad up`, from its ready line until the block ends."""
     command = [
         # Takes the platform along should this process be killed.
-        *(sys.executable, "-m", "naiad_standalone.child", str(os.getpid())),
+        *(sys.executable, "-m", "naiad_serve.child", str(os.getpid())),
         *(sys.executable, "-m", "naiad", "up", "--data", str(data)),
         *("--port", str(port), "--dashboard-port", str(dashboard_port)),
     ]

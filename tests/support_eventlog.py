@@ -230,6 +230,46 @@ class EventLogContract:
                 assert {r.partition for r in came} == moved
         assert "a fault of the member" in caplog.text
 
+    async def test_a_member_knows_what_it_owns_and_for_how_long(self, log: EventLog) -> None:
+        async with await log.subscribe("river", "g") as first:
+            generation = first.generation
+            assert generation
+            assert first.owned == {TopicPartition("river", n) for n in range(TOPIC.partitions)}
+            assert await first.confirm(generation)
+            assert not await first.confirm(generation - 1)
+
+            async def generation_over() -> None:
+                while await first.confirm(generation):
+                    await first.poll(wait=0.05)
+
+            async with await log.subscribe("river", "g") as second:
+                async with asyncio.timeout(30):
+                    await generation_over()
+                    # The group may have to settle.
+                    while not await first.confirm(first.generation):
+                        await first.poll(wait=0.05)
+                assert first.generation > generation
+                assert not first.owned & second.owned
+                assert len(first.owned | second.owned) == TOPIC.partitions
+                assert await second.confirm(second.generation)
+
+    async def test_a_member_knows_of_which_partitions_it_has_all(self, log: EventLog) -> None:
+        async with await log.subscribe("river", "g") as member:
+            # Others may be appending, and it can't have heard of that yet.
+            positions = [await log.append("river", b"key %d" % n, b"v") for n in range(20)]
+            await read(member, 20)
+            async with asyncio.timeout(20):
+                while member.caught_up().keys() != member.owned:
+                    assert not await member.poll(wait=0.05)
+            assert all(0 <= ago < 5 for ago in member.caught_up().values())
+            # One that was read in part, again from its beginning.
+            where = TopicPartition("river", positions[0].partition)
+            await member.seek(where, 0)
+            assert where not in member.caught_up()
+            async with asyncio.timeout(20):
+                while member.caught_up().keys() != member.owned:
+                    await member.poll(wait=0.05)
+
     async def test_end_offsets_are_beyond_every_record(self, log: EventLog) -> None:
         position = await log.append("river", b"k", b"v")
         ends = await log.end_offsets("river")

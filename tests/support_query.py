@@ -225,6 +225,8 @@ class Reading:
         async with await log.subscribe(PROGRESS.name, "tests") as told:
             while wanted and not writing.done():
                 for record in await told.poll(wait=1):
+                    if not record.value:
+                        continue
                     progress = WriterProgress.FromString(record.value)
                     # Without a gap, in whatever order they came.
                     first, last = progress.stored[0].first, progress.stored[0].last

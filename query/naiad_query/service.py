@@ -39,7 +39,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
 
 # Questions at a time; the store's own threads do the work.
-_WORKERS = 16
+THREADS = 16
 DEFAULT_BUCKETS = 1000
 MAX_BUCKETS = 10_000
 _AXES = {
@@ -83,15 +83,17 @@ class QueryService(QueryServiceServicer):
         version: str,
         dashboard_url: str = "",
         mode: str = "embedded",
+        threads: int = THREADS,
     ) -> None:
-        """`dashboard_url` and `mode` ("embedded", "cluster") are what GetServerInfo says."""
+        """`dashboard_url` and `mode` ("embedded", "cluster") are what GetServerInfo says;
+        `threads` is how many questions are asked at a time."""
         self._store = store
         self._files = files
         self._sql = Sql(store)
         self._info = pb.GetServerInfoResponse(
             version=version, dashboard_url=dashboard_url, mode=mode
         )
-        self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="naiad query")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="naiad query")
 
     def add_to(self, server: grpc.aio.Server) -> None:
         add_QueryServiceServicer_to_server(self, server)

@@ -24,6 +24,10 @@ class _Command(NamedTuple):
 _STANDALONE = "naiad_standalone.commands"
 COMMANDS = {
     "up": _Command(_STANDALONE, "up", "server,dashboard", "Start the platform on this machine."),
+    "serve": _Command(
+        "naiad_serve.commands", "serve", "server,dashboard", "Run one stage, on Kafka and the like."
+    ),
+    "store": _Command("naiad_serve.commands", "store", "server", "Look after a store."),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
     "runs": _Command("naiad.cli.runs", "runs", "query", "List runs."),

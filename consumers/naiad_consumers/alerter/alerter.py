@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from naiad_consumers import metrics
 from naiad_consumers.alerter.config import AlertConfig
 from naiad_consumers.alerter.delivery import Delivery
 from naiad_consumers.alerter.engine import Engine
@@ -66,6 +67,7 @@ class Alerter:
                     max_bytes=_MAX_BYTES,
                     wait=_WAIT if drain_until is None else 0.0,
                 )
+                metrics.RECORDS.labels(GROUP).inc(len(records))
                 # Half of the bound: a record that didn't fit any more may have cut the poll.
                 # While draining, nobody can be heard any more.
                 caught_up = (

@@ -24,6 +24,7 @@ from naiad_consumers.alerter.occurrence import (
 )
 from naiad_consumers.alerter.rule import Experiments, Rule
 from naiad_consumers.alerter.silence import ServingClock, Silence
+from naiad_consumers.metrics import ALERTS_RAISED
 from naiad_eventlog import Record
 from naiad_store import Store
 from naiad_store.keys import run_key
@@ -117,12 +118,16 @@ class Engine:
         if not changed:
             return []
         self._store.insert("alerts", to_rows(changed))
-        return [
+        notices = [
             Notice(occurrence, event)
             for occurrence in changed
             for event in occurrence.events
             if event is Event.RESOLVED or occurrence.id in raised
         ]
+        for occurrence, event in notices:
+            if event is Event.FIRING:
+                ALERTS_RAISED.labels(occurrence.subject.rule).inc()
+        return notices
 
     def _close_orphans(self) -> None:
         """Resolves what a rule left open that isn't configured any more."""

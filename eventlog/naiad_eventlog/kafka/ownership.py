@@ -90,6 +90,19 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
 
         coordinator._do_commit_offsets = send_as_member
 
+    async def confirm(self, rounds: int) -> bool:
+        """Whether the group has not gone on from that round without us. Raises KafkaError."""
+        # As long as the group's coordinator takes a heartbeat of a generation, the next one is
+        # not formed. Not public; test_kafka_groups.py tells when it changes. The request is
+        # made with the membership of this very moment: that of the round, if none begins.
+        if not self._stands(rounds):
+            return False
+        taken = await self._consumer._coordinator._do_heartbeat()
+        return bool(taken) and self._stands(rounds)
+
+    def _stands(self, rounds: int) -> bool:
+        return self.settled.is_set() and self.rounds == rounds
+
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Raises what aiokafka raises."""
         for number, offset in offsets.items():

@@ -1,0 +1,34 @@
+"""The query stage as a process."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+
+from naiad_proto.v1 import query_pb2
+from naiad_query import QueryService, metrics
+from naiad_serve import engines
+from naiad_serve.calls import CallObserver
+from naiad_serve.grpcserver import GrpcServer
+from naiad_serve.ingesting import file_store, serve, token_store
+from naiad_serve.process import Process
+from naiad_serve.stages import QuerySettings
+
+SERVICE = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
+
+
+async def query(settings: QuerySettings, process: Process) -> None:
+    tokens = token_store(settings)
+    store = await engines.store(process, settings.store)
+    files = await file_store(process, settings.files)
+    service = QueryService(
+        store,
+        files,
+        version=version("naiad"),
+        dashboard_url=settings.dashboard_url or "",
+        mode="cluster",
+        threads=settings.query_threads,
+    )
+    process.ending.push_async_callback(asyncio.to_thread, service.close)
+    observer = CallObserver({SERVICE: metrics.answered})
+    await serve(settings, process, GrpcServer({SERVICE: service}, tokens, [observer]))
