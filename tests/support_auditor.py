@@ -124,8 +124,10 @@ def ask_stored(url: str, project: str, run: str) -> dict[str, list[tuple[int, in
 
 
 class Auditor:
-    def __init__(self, url: str, project: str, diaries: Diaries) -> None:
+    def __init__(self, url: str, ingest: str, project: str, diaries: Diaries) -> None:
+        """`url`: of the reading side; `ingest`: of the writing side."""
         self.url = url
+        self.ingest = ingest
         self.project = project
         self.diaries = diaries
 
@@ -136,7 +138,7 @@ class Auditor:
             found = ask(client, self.project, runs)
         for run, expected in runs.items():
             if expected.taken:
-                found[run].stored = ask_stored(self.url, self.project, run)
+                found[run].stored = ask_stored(self.ingest, self.project, run)
         return found
 
     def problems(self) -> list[str]:

@@ -43,10 +43,12 @@ class Besieged(Protocol):
     """A platform: where writers and readers find it."""
 
     @property
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """Of the reading side."""
 
     @property
-    def port(self) -> int: ...
+    def port(self) -> int:
+        """Of the writing side, on this machine."""
 
 
 @dataclass
@@ -170,10 +172,13 @@ class Siege:
     seed: int
     random: random.Random = field(init=False)
     rounds: list[Round] = field(default_factory=list)
+    # What a fault leaves to be mended when it was seen that the platform goes on without.
+    afterwards: list[Callable[[], object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.auditor = Auditor(self.platform.url, PROJECT, self.load.diaries)
+        ingest = f"grpc://127.0.0.1:{self.platform.port}"
+        self.auditor = Auditor(self.platform.url, ingest, PROJECT, self.load.diaries)
 
     def moment(self, longest: float = 0.5) -> None:
         """A moment is what is asked for here, not a state."""
@@ -187,7 +192,9 @@ class Siege:
             self.load.log(self.random.randint(50, 300))
             self.moment()
             recovers = fault(self)
-            seconds = self._recovered() - recovers
+            seconds = self.recovered() - recovers
+            while self.afterwards:
+                self.afterwards.pop()()
             self.load.rest()
             audit = time.monotonic()
             self.auditor.check(PATIENCE)
@@ -236,7 +243,7 @@ class Siege:
             self.load.kill(victim)
             self.load.start(victim.author.rpartition(".")[0])
 
-    def _recovered(self) -> float:
+    def recovered(self) -> float:
         """Waits until a point that is logged from now on is readable; returns when."""
         writer = self.load.clients()[0]
         run, _, ordinal = writer.author.rpartition(".")

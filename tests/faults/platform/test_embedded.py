@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support_embedded import DISKS, NETWORK, PROCESSES, embedded
+from support_embedded import DISKS, PROCESSES, embedded
+from support_networks import NETWORK
 from support_siege import ROUNDS, SEED, siege
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
