@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("round", range(ROUNDS))
+@pytest.mark.parametrize("round", range(max(ROUNDS, 1)))
 def test_it_goes_on_with_everything(
     tmp_path: Path, round: int, report_figure: Callable[[str], None]
 ) -> None:
@@ -27,7 +27,7 @@ def test_it_goes_on_with_everything(
         cluster(tmp_path, SEED + round) as platform,
         siege(platform, tmp_path, runs=["one", "two"], seed=SEED + round) as besieged,
     ):
-        besieged.rage(STAGES | ENGINES | NETWORK)
+        besieged.rage(STAGES | ENGINES | NETWORK, few=7)
         besieged.end()
     for line in besieged.figures():
         report_figure(f"cluster: {line}")
