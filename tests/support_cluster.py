@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,14 +66,46 @@ class Cluster:
         return self.ingest.port
 
     def start(self) -> None:
+        """The stages."""
         for stage in self.stages.all:
             stage.spawn()
         for stage in self.stages.all:
             stage.until_ready()
 
+    def start_all(self) -> None:
+        """Engines and stages at once, as after a power cut: each waits for what it needs."""
+        for node in self.brokers.nodes:
+            self.brokers.spawn(node)
+        for stage in self.stages.all:
+            stage.spawn()
+        self.valkey.start()
+        self.store.start()
+        for node in self.brokers.nodes:
+            self.brokers.wait(node)
+        for stage in self.stages.all:
+            stage.until_ready()
+
+    def kill_all(self) -> None:
+        for stage in self.stages.all:
+            stage.kill()
+        for node in self.brokers.nodes:
+            self.brokers.kill_broker(node)
+        self.valkey.stop()
+        self.store.kill()
+
     def inserting(self) -> bool:
         """Whether a part of a table is being written right now."""
         return any((self.store.folder / "store" / "store").glob("*/*/tmp_insert_*"))
+
+    def told(self) -> str:
+        told = []
+        for stage in self.stages.all:
+            lines = stage.said.splitlines()[-30:]
+            _, metrics = stage.get("/metrics")
+            of_interest = re.compile(r"naiad_\w+(_total|_records|_bytes|_count)[ {]")
+            counts = [line for line in metrics.splitlines() if of_interest.match(line)]
+            told.append("\n  ".join([f"--- {stage.name} ({stage.output.name})", *counts, *lines]))
+        return "\n".join(told)
 
     def close(self) -> None:
         self.stages.close()

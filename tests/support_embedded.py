@@ -83,6 +83,9 @@ class Embedded:
                     return process
         return None
 
+    def told(self) -> str:
+        return "".join(self.naiad.errors[-60:]) if self.naiad else ""
+
     def close(self) -> None:
         if self.naiad:
             for process in self.processes():

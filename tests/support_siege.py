@@ -51,6 +51,9 @@ class Besieged(Protocol):
     def port(self) -> int:
         """Of the writing side, on this machine."""
 
+    def told(self) -> str:
+        """What its parts say of themselves, for who has to find out what went wrong."""
+
 
 @dataclass
 class Writer:
@@ -207,6 +210,7 @@ class Siege:
                 f"in round {number} ({name}) of seed {self.seed}: the same again with"
                 f" NAIAD_SEED={self.seed} NAIAD_ROUNDS={min(ROUNDS, 1)}"
             )
+            error.add_note(self.platform.told())
             raise
         made = self.rounds[-1]
         print(
