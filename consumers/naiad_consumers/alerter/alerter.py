@@ -53,6 +53,8 @@ class Alerter:
                     await self._watch(stop, lead)
                 finally:
                     lead.rest()
+                if stop.is_set():
+                    break
 
     async def _watch(self, stop: asyncio.Event, lead: Lead) -> None:
         """Until `stop` or the lead is another's."""

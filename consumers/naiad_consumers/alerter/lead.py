@@ -60,22 +60,23 @@ class Lead:
 
     async def wait(self, stop: asyncio.Event) -> bool:
         """Returns True when this one is to work, until `stands` says otherwise, and then to
-        `rest`; False at `stop`."""
+        `rest`; False at `stop`, if another one is at work then."""
         member = self._member
         assert member
         told = False
-        while not stop.is_set():
+        while True:
             generation = member.generation
             if member.owned and await member.confirm(generation):
                 self._wanted, self._generation = False, generation
                 self._asked_at = time.monotonic()
                 self._rests.clear()
                 return True
+            if stop.is_set():
+                return False
             if not told and not member.owned:
                 log.info("another alerter is at work; this one stands by")
                 told = True
             await member.poll(wait=_LOOK)
-        return False
 
     async def stands(self) -> bool:
         """Whether this one is still the one. To be asked before each piece of work."""
