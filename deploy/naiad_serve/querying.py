@@ -10,7 +10,7 @@ from naiad_query import QueryService, metrics
 from naiad_serve import engines
 from naiad_serve.calls import CallObserver
 from naiad_serve.grpcserver import GrpcServer
-from naiad_serve.ingesting import file_store, serve, token_store
+from naiad_serve.ingesting import check_port, file_store, serve, token_store
 from naiad_serve.process import Process
 from naiad_serve.stages import QuerySettings
 
@@ -18,6 +18,7 @@ SERVICE = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
 
 
 async def query(settings: QuerySettings, process: Process) -> None:
+    check_port(settings)
     tokens = token_store(settings)
     store = await engines.store(process, settings.store)
     files = await file_store(process, settings.files, writable=False)
