@@ -12,11 +12,17 @@ from pathlib import Path
 
 import kafka_cluster
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka_cluster import KafkaCluster
 from support_naiad import clean_environment, free_port, wait_until
 from support_serve import Stages
 
+from naiad.connection import open_channel
+
 pytestmark = pytest.mark.slow
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_an_engine_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
@@ -103,6 +109,12 @@ def test_a_chdb_store_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
         assert writer.stop() == 0
 
 
+def health(url: str) -> int:
+    with open_channel(url) as channel:
+        request = health_pb2.HealthCheckRequest(service="naiad.v1.IngestService")
+        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status)
+
+
 @pytest.mark.long
 def test_kafka_comes_goes_and_comes_back(tmp_path: Path) -> None:
     if lack := kafka_cluster.missing():
@@ -118,15 +130,18 @@ def test_kafka_comes_goes_and_comes_back(tmp_path: Path) -> None:
             for stage in (ingest, writer):
                 stage.until_ready(60)
                 stage.until_said("the event log is there")
+            assert health(ingest.url) == SERVING
             cluster.kill_broker(1)
             for stage in (ingest, writer):
                 wait_until(lambda s=stage: "event log" in s.because(), 60, "it is missed")  # type: ignore[misc]
                 assert stage.process
                 assert stage.process.poll() is None
+            wait_until(lambda: health(ingest.url) == NOT_SERVING, 10, "health says so")
             cluster.spawn(1)
             for stage in (ingest, writer):
                 stage.until_ready(90)
                 assert "the event log answers again" in stage.said
+            wait_until(lambda: health(ingest.url) == SERVING, 10, "health says so")
             # One that goes for good doesn't hold up the end.
             cluster.kill_broker(1, signal.SIGKILL)
             for stage in (ingest, writer):
