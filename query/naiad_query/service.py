@@ -331,8 +331,14 @@ class QueryService(QueryServiceServicer):
                 "this query service has no way to the event log: set NAIAD_EVENT_LOG for it",
             )
         await self._one(context, lambda: self._need(request.project))
-        async with self._auditing:
-            answer = await self._audit(request.project, request.run_id or None)
+        try:
+            async with self._auditing:
+                answer = await self._audit(request.project, request.run_id or None)
+        except Refused as refused:
+            await context.abort(refused.code, refused.message)
+        except StoreError as error:
+            reason = of_store(error)
+            await context.abort(reason.code, reason.message)
         if request.run_id and not answer.runs:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND,
