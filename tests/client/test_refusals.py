@@ -17,7 +17,7 @@ from support_server import Server, serving
 from support_shipping import Shipping, acknowledged, points, spool_for
 
 from naiad.cli import main
-from naiad.shipper import spool as shipping_module
+from naiad.shipper import judge
 from naiad.shipper.server import _told_pause, pause_after
 from naiad.spool.folder import host_folder, read_progress, spools
 from naiad_proto.v1.ingest_pb2 import ProgressResponse
@@ -59,8 +59,8 @@ def test_a_batch_that_the_server_stumbles_over_holds_up_no_other(
     server: Server, proxy: MeddlingProxy, host: Path,
     shipping: Callable[..., Shipping], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(shipping_module, "SUSPECT_SECONDS", 1.0)
-    monkeypatch.setattr(shipping_module, "SUSPECT_TRIES", 4)
+    monkeypatch.setattr(judge, "SUSPECT_SECONDS", 1.0)
+    monkeypatch.setattr(judge, "SUSPECT_TRIES", 4)
     proxy.poison = b"poison"
     bad = spool_for(host, proxy.url, run="bad")
     bad.string("s", "poison", 0, 0)
@@ -109,8 +109,8 @@ def test_a_server_that_takes_nothing_is_waited_for(
     shipping: Callable[..., Shipping], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """It says nothing about the batch: a misrouted gateway must not empty the spools."""
-    monkeypatch.setattr(shipping_module, "SUSPECT_SECONDS", 0.0)
-    monkeypatch.setattr(shipping_module, "SUSPECT_TRIES", 2)
+    monkeypatch.setattr(judge, "SUSPECT_SECONDS", 0.0)
+    monkeypatch.setattr(judge, "SUSPECT_TRIES", 2)
     monkeypatch.setattr("naiad.shipper.server._BLOCKED_PAUSE", 0.3)
     proxy.answer = answer
     writer = spool_for(host, proxy.url)
@@ -130,7 +130,7 @@ def test_a_server_that_takes_nothing_is_waited_for(
 def test_silence_is_told_while_it_lasts(
     server: Server, host: Path, shipping: Callable[..., Shipping], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shipping_module, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr("naiad.shipper.spool.SILENT_SECONDS", 0.5)
     proxy = CuttingProxy(server.port, seed=1)
     proxy.calm = True
     try:

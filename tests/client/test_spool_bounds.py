@@ -276,7 +276,7 @@ def test_a_segment_that_is_not_ready_is_made_small_by_the_caller(tmp_path: Path)
     alone = SpoolWriter(host_folder(tmp_path / "a"), header())
     for step in range(400):
         alone.metrics(ROW, step, 0)
-    assert alone.made_in_call == 3
+    assert alone.supply.made_in_call == 3
     assert {path.stat().st_size for path in alone.folder.glob("*.spool")} == {FIRST_SEGMENT_BYTES}
     alone.close()
     helped = SpoolWriter(host_folder(tmp_path / "b"), header())
@@ -285,7 +285,7 @@ def test_a_segment_that_is_not_ready_is_made_small_by_the_caller(tmp_path: Path)
         if helped.turned.is_set() or step % 20 == 0:
             helped.turned.clear()
             helped.tend()
-    assert helped.made_in_call == 0
+    assert helped.supply.made_in_call == 0
     assert max(path.stat().st_size for path in helped.folder.glob("*.spool")) >= 1 << 23
     helped.close()
 
@@ -315,13 +315,13 @@ def test_a_caller_overtakes_a_slow_disk_and_neither_harms_the_other(
 
     monkeypatch.setattr(_platform, "write_at", slow)
     monkeypatch.setattr(os, "ftruncate", slow_truncate)
-    writer._next_size = 4 * FIRST_SEGMENT_BYTES
+    writer.supply.next_size = 4 * FIRST_SEGMENT_BYTES
     thread = threading.Thread(target=writer.tend)
     thread.start()
     assert begun.wait(30)
     for step in range(200):
         writer.metrics(ROW, step, 0)
-    assert writer.made_in_call == 1
+    assert writer.supply.made_in_call == 1
     go_on.set()
     thread.join(30)
     for step in range(200, 500):
