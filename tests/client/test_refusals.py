@@ -13,26 +13,15 @@ import pytest
 from click.testing import CliRunner
 from support_naiad import wait_until
 from support_proxy import CuttingProxy, MeddlingProxy
-from support_server import Server, serving
+from support_server import Server
 from support_shipping import Shipping, acknowledged, points, spool_for
 
 from naiad.cli import main
 from naiad.shipper import judge
 from naiad.shipper.server import _told_pause, pause_after
-from naiad.spool.folder import host_folder, read_progress, spools
+from naiad.spool.folder import read_progress, spools
 from naiad_proto.v1.ingest_pb2 import ProgressResponse
 from naiad_proto.v1.log_pb2 import WriterProgress
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    return host_folder(tmp_path / "root")
 
 
 @pytest.fixture
@@ -40,19 +29,6 @@ def proxy(server: Server) -> Iterator[MeddlingProxy]:
     proxy = MeddlingProxy(f"127.0.0.1:{server.port}", seed=1, rate=0)
     yield proxy
     proxy.close()
-
-
-@pytest.fixture
-def shipping(host: Path) -> Iterator[Callable[..., Shipping]]:
-    started: list[Shipping] = []
-
-    def start() -> Shipping:
-        started.append(Shipping(host))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.end()
 
 
 def test_a_batch_that_the_server_stumbles_over_holds_up_no_other(
