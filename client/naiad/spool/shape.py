@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Sequence
 
 from naiad.spool.layout import PREVIEW, SHAPE_HEAD, SLOT, Kind, padded, row_word
 
 _METRICS = int(Kind.METRICS)
+# Numbers are little-endian without padding, and so are native ones where that is the machine's
+# order, since each stands at a multiple of its size. `struct` packs native doubles faster.
+_ORDER = "@" if sys.byteorder == "little" else "<"
 
 
 class Shape:
@@ -19,7 +23,7 @@ class Shape:
         # Of a ROW; 0 for the general form, whose payload begins with `head`.
         self.word = 0 if preview else row_word(number, len(paths))
         self.head = () if self.word else (_METRICS, number)
-        packer = struct.Struct(f"<{'' if self.word else 'B3xI'}qq{len(paths) + preview}d")
+        packer = struct.Struct(f"{_ORDER}{'' if self.word else 'B3xI'}qq{len(paths) + preview}d")
         self.pack = packer.pack
         self.room = SLOT.size + padded(packer.size)
         encoded = [path.encode() for path in paths]
