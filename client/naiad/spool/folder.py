@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def new_writer_id() -> str:
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 # --- small files ---------------------------------------------------------------------------
