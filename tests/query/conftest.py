@@ -30,11 +30,16 @@ def token(tokens: TokenStore) -> str:
     return tokens.create()
 
 
-@pytest.fixture(scope="module", params=["chdb", pytest.param("http", marks=pytest.mark.long)])
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("http", "sharded")]
+
+
+@pytest.fixture(scope="module", params=["chdb", *LONG])
 def store_url(request: pytest.FixtureRequest, chdb_folder: Path) -> str:
     """chDB in this process, and behind the HTTP interface of a server."""
     if request.param == "chdb":
         return f"chdb://{chdb_folder}"
+    if request.param == "sharded":
+        return request.getfixturevalue("sharded_url")
     return request.getfixturevalue("clickhouse_server").url
 
 
