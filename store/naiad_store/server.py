@@ -99,9 +99,14 @@ def _settings_of(cluster: Cluster | None) -> dict[str, Any]:
     # that it has had before: rows commute here.
     settings: dict[str, Any] = {"insert_quorum": "auto", "insert_deduplicate": 0}
     if cluster.sharded:
-        # It has reached the shards, too; and tables that a question joins or looks into are
-        # read from all shards.
-        settings |= {"distributed_foreground_insert": 1, "distributed_product_mode": "global"}
+        # It has reached the shards, too; tables that a question joins or looks into are read
+        # from all shards; and as long as a shard's first replica lives, what is read is what
+        # was written there.
+        settings |= {
+            "distributed_foreground_insert": 1,
+            "distributed_product_mode": "global",
+            "load_balancing": "in_order",
+        }
     return settings
 
 
