@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from naiad_store.errors import StoreError
 from naiad_store.store import Store
 
 # Databases beside the live one: made from the log, and from a snapshot.
@@ -23,6 +24,11 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 
 def beside(store: Store, purpose: str) -> Store:
     """A fresh database next to the store's, with its tables; an earlier one is dropped."""
+    if store.address.cluster:
+        raise StoreError(
+            f"the store {store.url} is laid out over the cluster {store.address.cluster.name},"
+            " whose tables can't be swapped as one; use ClickHouse's own BACKUP and RESTORE there"
+        )
     database = _database(store, purpose)
     store.command(f"DROP DATABASE IF EXISTS `{database}` SYNC")
     opened = store.beside(database)
