@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import time
 import weakref
@@ -72,7 +73,14 @@ class Store:
         another process has the folder, StoreUnavailable when the server can't be reached now,
         StoreError when the URL or the store is wrong.
         """
-        address = parse_address(url, database)
+        return cls._open(parse_address(url, database))
+
+    def sibling(self, database: str) -> Store:
+        """Opens another database of the same server or folder. Raises as `open` does."""
+        return self._open(dataclasses.replace(self.address, database=database))
+
+    @classmethod
+    def _open(cls, address: Address) -> Store:
         if address.folder is not None:
             folders.take(address.folder)
         store = cls(address)
@@ -112,11 +120,7 @@ class Store:
         return without_password(self.url)
 
     def migrate(self) -> None:
-        """Brings the tables up to this release, once a swap of tables that was cut off is
-        finished. Raises StoreTooNew when they are beyond."""
-        from naiad_store.swapping import finish_swaps
-
-        finish_swaps(self)
+        """Brings the tables up to this release. Raises StoreTooNew when they are beyond."""
         migrate(self)
 
     def insert(self, table: str, rows: pa.Table) -> None:
