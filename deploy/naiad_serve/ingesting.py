@@ -17,6 +17,7 @@ from naiad_serve.grpcserver import GrpcServer
 from naiad_serve.logwatch import watch_log
 from naiad_serve.process import Process
 from naiad_serve.stages import IngestSettings, Serving
+from naiad_state import Limits, State, Throttle
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +25,31 @@ log = logging.getLogger(__name__)
 async def ingest(settings: IngestSettings, process: Process) -> None:
     tokens = token_store(settings)
     event_log = await engines.event_log(process, settings.event_log)
-    files = await file_store(process, settings.files)
-    service = IngestService(event_log, files, max_bytes_in_flight=settings.ingest_max_bytes)
+    files = await file_store(process, settings.files, writable=True)
+    service = IngestService(
+        event_log,
+        files,
+        max_bytes_in_flight=settings.ingest_max_bytes,
+        throttle=throttle(settings, process),
+    )
     await engines.until_there(process, "reading of epochs", service.start, EventLogError)
     process.ending.push_async_callback(service.stop)
     process.watch("lag", watch_log(event_log, [WRITER_GROUP]))
     observer = CallObserver({SERVICE: metrics.answered})
     await serve(settings, process, GrpcServer({SERVICE: service}, tokens, [observer]))
+
+
+def throttle(settings: IngestSettings, process: Process) -> Throttle | None:
+    limits = Limits.parse(settings.limits)
+    if not limits:
+        return None
+    state = None
+    if settings.state:
+        state = State.open(settings.state)
+        process.ending.push_async_callback(state.close)
+    made = Throttle(limits, state)
+    process.ending.push_async_callback(made.close)
+    return made
 
 
 async def serve(settings: Serving, process: Process, server: GrpcServer) -> None:
@@ -63,11 +82,16 @@ def token_store(settings: Serving) -> TokenStore | None:
     return tokens
 
 
-async def file_store(process: Process, url: str) -> FileStore:
+async def file_store(process: Process, url: str, *, writable: bool) -> FileStore:
+    """`writable`: waits until files can be written, too."""
+
     async def open_() -> FileStore:
         try:
-            return open_file_store(url)
+            opened = open_file_store(url)
         except ValueError as error:
             raise StartError(f"NAIAD_FILES: {error}") from error
+        if writable:
+            await opened.check()
+        return opened
 
     return await engines.until_there(process, "file store", open_, FileStoreError)

@@ -14,6 +14,7 @@ from naiad_serve.values import (
     AlertsFile,
     EventLogUrl,
     FilesUrl,
+    LimitsText,
     Listen,
     ServerUrl,
     StateUrl,
@@ -37,9 +38,10 @@ def _metrics_listen(port: int) -> Any:
 def _state(*default: None) -> Any:
     return Field(
         *default,
-        description="Shared state in Redis or Valkey: redis[s]://host:port/number or"
-        " unix:///path. Without it there are no limits per token and project, and no cached"
-        " answers; the live stage is nothing without it.",
+        description="[Shared state](state.md) in Redis or Valkey: redis[s]://host:port/number or"
+        " unix:///path. A login may stand in NAIAD_STATE_USER and NAIAD_STATE_PASSWORD instead."
+        " Without it limits hold for each process alone and no answers are cached; the live"
+        " stage is nothing without it.",
         examples=["redis://redis:6379/0"],
         json_schema_extra=_SECRET,
     )
@@ -79,10 +81,16 @@ class WithEventLog(Settings):
 
 class WithStore(Settings):
     store: StoreUrl = Field(
-        description="The store: clickhouse[s]://user:password@host:port[/database]."
-        " A chdb:///folder belongs to one process, so only one stage can have it.",
+        description="The store: clickhouse[s]://user:password@host:port[/database], with the"
+        " options of [the store's page](store.md). A chdb:///folder"
+        " belongs to one process, so only one stage can have it.",
         examples=["clickhouse://naiad:…@clickhouse:8123"],
         json_schema_extra=_SECRET,
+    )
+    store_cluster: str | None = Field(
+        None,
+        description="The name of the ClickHouse cluster over which tables are made"
+        " ([the store](store.md)); the same as ?cluster= in the URL.",
     )
 
 
@@ -150,6 +158,12 @@ class IngestSettings(WithFiles, WithEventLog, Serving):
     listen: Listen = _listen(7420)
     metrics_listen: Listen = _metrics_listen(9464)
     state: StateUrl | None = _state(None)
+    limits: LimitsText = Field(
+        "",
+        description="How much may be sent per project and token: [rules](state.md#limits)"
+        " separated by `;`. Without any nothing is limited.",
+        examples=["project=*:points_per_second=500000"],
+    )
     ingest_max_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024 * 1024,

@@ -33,40 +33,46 @@ def _event_log(url: str) -> str:
 
 
 def _store(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme == "chdb":
-        if parts.netloc or not parts.path.strip("/"):
-            raise ValueError("is not of the form chdb:///absolute/folder")
-        return url
-    if parts.scheme not in {"clickhouse", "clickhouses"}:
-        raise ValueError("is not of the form clickhouse[s]://user:password@host:port[/database]")
-    if not parts.hostname:
-        raise ValueError("names no host; it is clickhouse[s]://user:password@host:port")
-    _port(parts.netloc)
-    return url
+    from naiad_store import StoreError
+    from naiad_store.address import parse_address
 
-
-def _state(url: str) -> str:
-    from redis.asyncio.connection import parse_url
-
-    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("is not of the form redis[s]://host:port/number or unix:///path")
     try:
-        parse_url(url)
-    except ValueError as error:
+        parse_address(url)
+    except StoreError as error:
         raise ValueError(f"can't be used: {error}") from error
     return url
 
 
+def _state(url: str) -> str:
+    from naiad_state import StateAddress, StateUrlError
+
+    try:
+        StateAddress.parse(url)
+    except StateUrlError as error:
+        raise ValueError(f"can't be used: {error}") from error
+    return url
+
+
+def _limits(text: str) -> str:
+    from naiad_state import Limits, LimitsError
+
+    try:
+        Limits.parse(text)
+    except LimitsError as error:
+        raise ValueError(f"can't be used: {error}") from error
+    return text
+
+
 def _files(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme == "file":
-        if parts.netloc or not parts.path.strip("/"):
-            raise ValueError("is not of the form file:///absolute/folder")
-    elif parts.scheme == "s3":
-        if not parts.netloc:
-            raise ValueError("names no bucket; it is s3://bucket/prefix")
-    else:
+    if parts.scheme == "s3":
+        from naiad_files.s3_url import Bucket
+
+        try:
+            Bucket.from_url(url)
+        except ValueError as error:
+            raise ValueError(f"can't be used: {error}") from error
+    elif parts.scheme != "file" or parts.netloc or not parts.path.strip("/"):
         raise ValueError("is neither file:///absolute/folder nor s3://bucket/prefix")
     return url
 
@@ -107,6 +113,7 @@ def _alerts(path: Path) -> Path:
 EventLogUrl = Annotated[str, AfterValidator(_event_log)]
 StoreUrl = Annotated[str, AfterValidator(_store)]
 StateUrl = Annotated[str, AfterValidator(_state)]
+LimitsText = Annotated[str, AfterValidator(_limits)]
 FilesUrl = Annotated[str, AfterValidator(_files)]
 ServerUrl = Annotated[str, AfterValidator(_server)]
 WebUrl = Annotated[str, AfterValidator(_web)]

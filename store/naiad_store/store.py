@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -75,9 +75,9 @@ class Store:
         """
         return cls._open(parse_address(url, database))
 
-    def sibling(self, database: str) -> Store:
-        """Opens another database of the same server or folder. Raises as `open` does."""
-        return self._open(dataclasses.replace(self.address, database=database))
+    def beside(self, database: str) -> Store:
+        """Another database of the same engine, opened anew. Raises as `open` does."""
+        return self._open(replace(self.address, database=database))
 
     @classmethod
     def _open(cls, address: Address) -> Store:
@@ -161,6 +161,15 @@ class Store:
                 settings=dict(settings or {}),
                 use_strings=True,
             )
+        )
+
+    def formatted(self, sql: str, kind: str, settings: Mapping[str, object] | None = None) -> bytes:
+        """The whole answer in one of ClickHouse's formats. Raises StoreError."""
+        if self.address.folder is not None:
+            with self._told("a query"), self._session(settings or {}) as session:
+                return session.formatted(sql, kind)
+        return self._asked(
+            lambda client: client.raw_query(sql, settings=dict(settings or {}), fmt=kind)
         )
 
     def stream(

@@ -33,7 +33,7 @@ def beside(store: Store, purpose: str) -> Store:
         )
     database = _database(store, purpose)
     store.command(f"DROP DATABASE IF EXISTS `{database}` SYNC")
-    opened = store.sibling(database)
+    opened = store.beside(database)
     try:
         opened.migrate()
     except BaseException:
