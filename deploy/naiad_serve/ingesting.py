@@ -17,6 +17,7 @@ from naiad_serve.grpcserver import GrpcServer
 from naiad_serve.logwatch import watch_log
 from naiad_serve.process import Process
 from naiad_serve.stages import IngestSettings, Serving
+from naiad_state import Limits, State, Throttle
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +26,30 @@ async def ingest(settings: IngestSettings, process: Process) -> None:
     tokens = token_store(settings)
     event_log = await engines.event_log(process, settings.event_log)
     files = await file_store(process, settings.files, writable=True)
-    service = IngestService(event_log, files, max_bytes_in_flight=settings.ingest_max_bytes)
+    service = IngestService(
+        event_log,
+        files,
+        max_bytes_in_flight=settings.ingest_max_bytes,
+        throttle=throttle(settings, process),
+    )
     await engines.until_there(process, "reading of epochs", service.start, EventLogError)
     process.ending.push_async_callback(service.stop)
     process.watch("lag", watch_log(event_log, [WRITER_GROUP]))
     observer = CallObserver({SERVICE: metrics.answered})
     await serve(settings, process, GrpcServer({SERVICE: service}, tokens, [observer]))
+
+
+def throttle(settings: IngestSettings, process: Process) -> Throttle | None:
+    limits = Limits.parse(settings.limits)
+    if not limits:
+        return None
+    state = None
+    if settings.state:
+        state = State.open(settings.state)
+        process.ending.push_async_callback(state.close)
+    made = Throttle(limits, state)
+    process.ending.push_async_callback(made.close)
+    return made
 
 
 async def serve(settings: Serving, process: Process, server: GrpcServer) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from importlib.metadata import version
 
+from naiad_consumers.audit import audit
 from naiad_proto.v1 import query_pb2
 from naiad_query import QueryService, metrics
 from naiad_serve import engines
@@ -13,6 +15,7 @@ from naiad_serve.grpcserver import GrpcServer
 from naiad_serve.ingesting import file_store, serve, token_store
 from naiad_serve.process import Process
 from naiad_serve.stages import QuerySettings
+from naiad_state import Cache, State
 
 SERVICE = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
 
@@ -21,6 +24,10 @@ async def query(settings: QuerySettings, process: Process) -> None:
     tokens = token_store(settings)
     store = await engines.store(process, settings.store)
     files = await file_store(process, settings.files, writable=False)
+    comparing = None
+    if settings.event_log:
+        event_log = await engines.event_log(process, settings.event_log)
+        comparing = functools.partial(audit, event_log, store)
     service = QueryService(
         store,
         files,
@@ -28,7 +35,17 @@ async def query(settings: QuerySettings, process: Process) -> None:
         dashboard_url=settings.dashboard_url or "",
         mode="cluster",
         threads=settings.query_threads,
+        cache=cache(settings, process),
+        audit=comparing,
     )
     process.ending.push_async_callback(asyncio.to_thread, service.close)
     observer = CallObserver({SERVICE: metrics.answered})
     await serve(settings, process, GrpcServer({SERVICE: service}, tokens, [observer]))
+
+
+def cache(settings: QuerySettings, process: Process) -> Cache | None:
+    if not settings.state:
+        return None
+    state = State.open(settings.state)
+    process.ending.push_async_callback(state.close)
+    return Cache(state)

@@ -14,6 +14,7 @@ from naiad_serve.values import (
     AlertsFile,
     EventLogUrl,
     FilesUrl,
+    LimitsText,
     Listen,
     ServerUrl,
     StateUrl,
@@ -37,9 +38,10 @@ def _metrics_listen(port: int) -> Any:
 def _state(*default: None) -> Any:
     return Field(
         *default,
-        description="Shared state in Redis or Valkey: redis[s]://host:port/number or"
-        " unix:///path. Without it there are no limits per token and project, and no cached"
-        " answers; the live stage is nothing without it.",
+        description="[Shared state](state.md) in Redis or Valkey: redis[s]://host:port/number or"
+        " unix:///path. A login may stand in NAIAD_STATE_USER and NAIAD_STATE_PASSWORD instead."
+        " Without it limits hold for each process alone and no answers are cached; the live"
+        " stage is nothing without it.",
         examples=["redis://redis:6379/0"],
         json_schema_extra=_SECRET,
     )
@@ -156,6 +158,12 @@ class IngestSettings(WithFiles, WithEventLog, Serving):
     listen: Listen = _listen(7420)
     metrics_listen: Listen = _metrics_listen(9464)
     state: StateUrl | None = _state(None)
+    limits: LimitsText = Field(
+        "",
+        description="How much may be sent per project and token: [rules](state.md#limits)"
+        " separated by `;`. Without any nothing is limited.",
+        examples=["project=*:points_per_second=500000"],
+    )
     ingest_max_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024 * 1024,
@@ -199,6 +207,12 @@ class QuerySettings(WithFiles, WithStore, Serving):
     state: StateUrl | None = _state(None)
     dashboard_url: WebUrl | None = Field(
         None, description="The dashboard's address for users, which clients print as links."
+    )
+    event_log: EventLogUrl | None = Field(
+        None,
+        description="The event log, for `naiad audit` alone; without it that is refused.",
+        examples=["kafka://kafka-0:9092,kafka-1:9092,kafka-2:9092"],
+        json_schema_extra=_SECRET,
     )
     query_threads: int = Field(
         16, ge=1, le=1024, description="Questions that are asked of the store at a time."

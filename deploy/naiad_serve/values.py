@@ -44,15 +44,23 @@ def _store(url: str) -> str:
 
 
 def _state(url: str) -> str:
-    from redis.asyncio.connection import parse_url
+    from naiad_state import StateAddress, StateUrlError
 
-    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("is not of the form redis[s]://host:port/number or unix:///path")
     try:
-        parse_url(url)
-    except ValueError as error:
+        StateAddress.parse(url)
+    except StateUrlError as error:
         raise ValueError(f"can't be used: {error}") from error
     return url
+
+
+def _limits(text: str) -> str:
+    from naiad_state import Limits, LimitsError
+
+    try:
+        Limits.parse(text)
+    except LimitsError as error:
+        raise ValueError(f"can't be used: {error}") from error
+    return text
 
 
 def _files(url: str) -> str:
@@ -105,6 +113,7 @@ def _alerts(path: Path) -> Path:
 EventLogUrl = Annotated[str, AfterValidator(_event_log)]
 StoreUrl = Annotated[str, AfterValidator(_store)]
 StateUrl = Annotated[str, AfterValidator(_state)]
+LimitsText = Annotated[str, AfterValidator(_limits)]
 FilesUrl = Annotated[str, AfterValidator(_files)]
 ServerUrl = Annotated[str, AfterValidator(_server)]
 WebUrl = Annotated[str, AfterValidator(_web)]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import naiad_dashboard
 from naiad_auth import TokenStore
 from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
+from naiad_consumers.audit import audit
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
 from naiad_consumers.writer import GROUP as WRITER_GROUP
 from naiad_eventlog import EventLog, open_event_log
@@ -36,10 +39,12 @@ from naiad_serve.httpserver import HttpServer
 from naiad_serve.logwatch import watch_log
 from naiad_serve.readiness import Readiness
 from naiad_serve.supervision import Consumer, keep_running
+from naiad_standalone.control import Control, Say
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import Options
+from naiad_standalone.snapshotting import contents, snapshot
 from naiad_standalone.valkey import Valkey
-from naiad_state import State
+from naiad_state import Cache, State
 from naiad_store import Store
 
 log = logging.getLogger(__name__)
@@ -115,9 +120,10 @@ class Standalone:
             state = State.open(valkey.url)
             self._ending.push_async_callback(state.close)
             await self._start_consumers(event_log, store, state)
+            await self._start_control(event_log, store)
             if options.metrics_port is not None:
                 self._watch_log(event_log)
-            inner_url = await self._start_server(event_log, store)
+            inner_url = await self._start_server(event_log, store, state)
             if sql_socket is not None:
                 await self._start_sql(store, sql_socket)
             if dashboard_port is not None:
@@ -205,13 +211,31 @@ class Standalone:
 
         self._ending.push_async_callback(drain)
 
-    async def _start_server(self, event_log: EventLog, store: Store) -> str:
+    async def _start_control(self, event_log: EventLog, store: Store) -> None:
+        """For commands on this machine."""
+
+        async def take(request: dict[str, Any], say: Say) -> dict[str, Any]:
+            return await snapshot(event_log, store, str(request["target"]), say)
+
+        async def check(_request: dict[str, Any], _say: Say) -> dict[str, Any]:
+            return await asyncio.to_thread(contents, store)
+
+        control = Control(self._folder.path, {"snapshot": take, "check": check})
+        await control.start()
+        self._ending.push_async_callback(control.stop)
+
+    async def _start_server(self, event_log: EventLog, store: Store, state: State) -> str:
         """Returns the URL at which a child on this machine reaches the server."""
         options = self.options
         files = open_file_store(self._folder.files_url)
         ingest = IngestService(event_log, files)
         query = QueryService(
-            store, files, version=version("naiad"), dashboard_url=self.dashboard_url
+            store,
+            files,
+            version=version("naiad"),
+            dashboard_url=self.dashboard_url,
+            cache=Cache(state),
+            audit=functools.partial(audit, event_log, store),
         )
         observer = CallObserver({_INGEST: ingest_metrics.answered, _QUERY: query_metrics.answered})
         server = GrpcServer({_INGEST: ingest, _QUERY: query}, self._tokens, [observer])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from redis.asyncio import Redis
+
 from naiad_state.state import State, StateUnavailable
 
 # Of one answer. A larger one would push out many, and take long to fetch.
@@ -19,25 +21,33 @@ class Cache:
         self, state: State, *, max_bytes: int = MAX_BYTES, expiry: float = EXPIRY_SECONDS
     ) -> None:
         self._state = state
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._expiry = expiry
 
-    async def get(self, *key: bytes) -> bytes | None:
-        """None for what isn't there, and while Redis is away."""
+    async def get(self, *key: bytes, oldness: float = 0.0) -> bytes | None:
+        """None for what isn't there or not for `oldness` seconds yet, and while Redis is away."""
         name = _name(key)
+
+        async def work(redis: Redis) -> tuple[bytes | None, int]:
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.get(name)
+                pipeline.pttl(name)
+                content, left = await pipeline.execute()
+            return content, left
+
         try:
-            kept = await self._state.read(lambda redis: redis.get(name))
+            content, left = await self._state.read(work)
         except StateUnavailable:
             return None
-        return kept if isinstance(kept, bytes) else None
+        return content if self._expiry - left / 1000 >= oldness else None
 
     async def put(self, content: bytes, *key: bytes) -> None:
-        """Keeps nothing that is too large."""
-        if len(content) > self._max_bytes:
+        """Keeps nothing that is too large, and what is there already as it is."""
+        if len(content) > self.max_bytes:
             return
         name, expiry = _name(key), int(self._expiry * 1000)
         try:
-            await self._state.write(lambda redis: redis.set(name, content, px=expiry))
+            await self._state.write(lambda redis: redis.set(name, content, px=expiry, nx=True))
         except StateUnavailable:
             return
 

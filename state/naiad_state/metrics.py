@@ -7,5 +7,5 @@ from prometheus_client import Counter
 ERRORS = Counter(
     "naiad_state_errors_total",
     "Calls to Redis that failed. What asked went on without: no limits across processes, no"
-    " cached answers, no live values.",
+    " cached answers, no live values. Calls that aren't made because it is away don't count.",
 )

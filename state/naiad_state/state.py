@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
 
+from naiad_state import metrics
 from naiad_state.address import StateAddress
 from naiad_state.breaker import Breaker
 
@@ -30,24 +31,19 @@ class StateUnavailable(Exception):
 class State:
     """One Redis, for one event loop. It connects with the first call."""
 
-    def __init__(
-        self, address: StateAddress, *, on_error: Callable[[], object] = lambda: None
-    ) -> None:
-        """`on_error` is called for each failed attempt to reach Redis; calls that are not even
-        attempted because it is away don't count."""
+    def __init__(self, address: StateAddress) -> None:
         self.named = address.named
         self._redis = Redis(connection_pool=address.pool())
         self._pool = self._redis.connection_pool
-        self._on_error = on_error
         # Apart, since a full Redis and a replica answer the one and refuse the other.
         self._reading, self._writing = Breaker(), Breaker()
         self._told = False
 
     @classmethod
-    def open(cls, url: str, *, on_error: Callable[[], object] = lambda: None) -> State:
+    def open(cls, url: str) -> State:
         """Raises StateUrlError for a URL that can't be used. A Redis that isn't there is no
         error: it may come."""
-        return cls(StateAddress.parse(url), on_error=on_error)
+        return cls(StateAddress.parse(url))
 
     @property
     def away(self) -> bool:
@@ -104,7 +100,7 @@ class State:
         return answer
 
     def _failed(self, breaker: Breaker, error: Exception, patience: float) -> None:
-        self._on_error()
+        metrics.ERRORS.inc()
         reason = _reason(error, patience)
         if breaker.open and not self._told:
             self._told = True

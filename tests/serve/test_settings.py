@@ -83,6 +83,7 @@ BAD = [
     (IngestSettings, "NAIAD_FILES", "file://relative", "file:///absolute/folder"),
     (IngestSettings, "NAIAD_FILES", "s3://", "bucket"),
     (IngestSettings, "NAIAD_STATE", "memcached://x", "redis"),
+    (IngestSettings, "NAIAD_LIMITS", "project=*:points=5", "points_per_second"),
     (IngestSettings, "NAIAD_LISTEN", "7420", "is not host:port"),
     (IngestSettings, "NAIAD_LISTEN", "127.0.0.1:70000", "ports go from 0 to 65535"),
     (IngestSettings, "NAIAD_METRICS_LISTEN", "here", "is not host:port"),
