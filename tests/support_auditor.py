@@ -37,6 +37,7 @@ from naiad_proto.v1.records_pb2 import FileReference
 SHOWN = 8
 _LIMIT = 1_000_000
 _BUCKETS = 40
+_ALL = 1_000_000
 _VIEWS = {
     "points": "path, step, value, preview, timestamp",
     "strings": "path, step, value, timestamp",
@@ -82,8 +83,11 @@ class Answers:
             yield ("tags", path, tag), True
 
 
-def ask(client: QueryClient, project: str, runs: Collection[str]) -> dict[str, Answers]:
-    """Of each of the runs. Raises NaiadError where there is no answer."""
+def ask(
+    client: QueryClient, project: str, runs: Collection[str], downloads: int
+) -> dict[str, Answers]:
+    """Of each of the runs, with the content of its newest files, so many at the most. Raises
+    NaiadError where there is no answer."""
     found = {run: Answers() for run in runs}
     for view, columns in _VIEWS.items():
         rows = client.sql(
@@ -101,13 +105,14 @@ def ask(client: QueryClient, project: str, runs: Collection[str]) -> dict[str, A
         found[run].metrics.append((path, step, value))
     for row in client.metric_buckets(project, these, floats, max_buckets=_BUCKETS).to_pylist():
         found[row["run"]].buckets.append(row)
-    for row in client.series(project, these, Attributes(types=["file_series"])).to_pylist():
-        file, digest = row["file"], hashlib.sha256()
-        for piece in client.download(project, FileReference(**file)):
-            digest.update(piece)
-        found[row["run"]].contents.append(
-            (row["path"], row["step"] / 1e6, file["sha256"], digest.hexdigest())
-        )
+    files = client.series(project, these, Attributes(types=["file_series"])).to_pylist()
+    for row in sorted(files, key=itemgetter("timestamp"), reverse=True):
+        contents = found[row["run"]].contents
+        if len(contents) < downloads:
+            file, digest = row["file"], hashlib.sha256()
+            for piece in client.download(project, FileReference(**file)):
+                digest.update(piece)
+            contents.append((row["path"], row["step"] / 1e6, file["sha256"], digest.hexdigest()))
     for cells in client.runs_table(project, these, Attributes()).to_pylist():
         found[cells["run_id"]].table = cells
     return found
@@ -124,23 +129,25 @@ def ask_stored(url: str, project: str, run: str) -> dict[str, list[tuple[int, in
 
 
 class Auditor:
-    def __init__(self, url: str, project: str, diaries: Diaries) -> None:
+    def __init__(self, url: str, ingest: str, project: str, diaries: Diaries) -> None:
+        """`url`: of the reading side; `ingest`: of the writing side."""
         self.url = url
+        self.ingest = ingest
         self.project = project
         self.diaries = diaries
 
-    def answers(self) -> dict[str, Answers]:
+    def answers(self, downloads: int = _ALL) -> dict[str, Answers]:
         """Raises NaiadError or RpcError where there is no answer."""
         runs = self.diaries.read().runs
         with QueryClient(self.url) as client:
-            found = ask(client, self.project, runs)
+            found = ask(client, self.project, runs, downloads)
         for run, expected in runs.items():
             if expected.taken:
-                found[run].stored = ask_stored(self.url, self.project, run)
+                found[run].stored = ask_stored(self.ingest, self.project, run)
         return found
 
-    def problems(self) -> list[str]:
-        return self.judge(self.answers())
+    def problems(self, downloads: int = _ALL) -> list[str]:
+        return self.judge(self.answers(downloads))
 
     def judge(self, found: Mapping[str, Answers]) -> list[str]:
         return [
@@ -154,13 +161,16 @@ class Auditor:
             ]
         ]
 
-    def check(self, seconds: float = 0) -> None:
+    def check(self, seconds: float = 0, downloads: int = _ALL) -> None:
         """That all is there and right, within so many seconds: what is on its way may come.
         The writers have to rest."""
         deadline = time.monotonic() + seconds
         while True:
             try:
-                problems = self.problems()
+                # An audit is dozens of questions, and not worth one before the points are in.
+                while not self._all_in() and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                problems = self.problems(downloads)
             except (NaiadError, grpc.RpcError) as error:
                 problems = [f"no answer: {error}"]
             if not problems:
@@ -171,6 +181,18 @@ class Auditor:
                     f"{len(problems)} problems among {self.diaries.points} points:\n  {shown}"
                 )
             time.sleep(0.1)
+
+    def _all_in(self) -> bool:
+        """Whether there are as many points as there should be; no more than a hint."""
+        least = sum(
+            key[0] == "points" and any(call.returned for call in calls)
+            for expected in self.diaries.read().runs.values()
+            for key, calls in expected.items.items()
+        )
+        question = f"SELECT count() FROM points WHERE project = '{self.project}'"
+        with QueryClient(self.url) as client:
+            (count,) = client.sql(question).column(0).to_pylist()
+        return bool(count >= least)
 
 
 def count_problems(expected: Expected, found: Answers) -> list[str]:

@@ -345,15 +345,18 @@ def _authenticate(given: Any) -> Any:
 
 
 async def _serve(folder: Path, port: int, say: Path | None) -> None:
-    from naiad_query.clickhouse_http import HttpServer, clickhouse_app
+    from naiad_query.clickhouse_http import clickhouse_app
+    from naiad_serve.address import Address, listening_socket
+    from naiad_serve.httpserver import HttpServer
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     writing = Writing(folder)
-    server = HttpServer(clickhouse_app(writing, _authenticate))
-    found = await server.start("127.0.0.1", port)
-    url = f"clickhouse://{USER}:{PASSWORD}@127.0.0.1:{found}"
+    where = listening_socket(Address("127.0.0.1", port), host_option="", port_option="--port")
+    server = HttpServer(clickhouse_app(writing, _authenticate), where)
+    await server.start()
+    url = f"clickhouse://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
     print(url, flush=True)
     if say:
         unfinished = say.with_suffix(".new")

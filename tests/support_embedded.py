@@ -20,7 +20,6 @@ from pathlib import Path
 import psutil
 from support_mounts import fill, on_loop
 from support_naiad import Naiad, clean_environment, free_port, start_naiad, wait_until
-from support_proxy import FAULTS, MeddlingProxy
 from support_siege import Fault, Siege
 
 DISK_BYTES = 1 << 30
@@ -83,6 +82,9 @@ class Embedded:
                 if any("valkey" in Path(word).name for word in process.cmdline()[:1]):
                     return process
         return None
+
+    def told(self) -> str:
+        return "".join(self.naiad.errors[-60:]) if self.naiad else ""
 
     def close(self) -> None:
         if self.naiad:
@@ -214,46 +216,6 @@ def _run(*command: str) -> None:
     assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
-def network_cut(siege: Siege) -> float:
-    """Connections break at any byte, and some are refused."""
-    proxy = siege.proxy
-    wanted = proxy.done["cut"] + 3
-    proxy.cut()
-    proxy.calm = False
-    wait_until(lambda: proxy.done["cut"] >= wanted, 60, "the network cuts")
-    proxy.calm = True
-    return time.monotonic()
-
-
-def network_silent(siege: Siege) -> float:
-    """Nothing arrives and nobody is told, as behind a firewall that forgot the connection."""
-    siege.proxy.hold = True
-    siege.moment(5.0)
-    siege.proxy.hold = False
-    return time.monotonic()
-
-
-def network_meddling(siege: Siege) -> float:
-    """Calls are delivered twice, late, out of order, or denied after they were delivered."""
-    proxy = siege.proxy
-    meddling = MeddlingProxy(f"127.0.0.1:{proxy.target}", siege.random.randrange(1_000_000))
-    straight = proxy.target
-    try:
-        proxy.target = meddling.port
-        proxy.cut()
-        wait_until(lambda: sum(meddling.done[fault] > 0 for fault in FAULTS) >= 4, 60, "it meddles")
-        proxy.target = straight
-        proxy.cut()
-    finally:
-        meddling.close()
-    return time.monotonic()
-
-
-NETWORK: dict[str, Fault] = {
-    "network cut": network_cut,
-    "network silent": network_silent,
-    "calls doubled, late, denied": network_meddling,
-}
 PROCESSES: dict[str, Fault] = {
     "killed": killed,
     "killed in an insert": killed_in_an_insert,

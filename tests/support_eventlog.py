@@ -253,6 +253,25 @@ class EventLogContract:
                 assert len(first.owned | second.owned) == TOPIC.partitions
                 assert await second.confirm(second.generation)
 
+    async def test_a_late_commit_of_another_generation_is_left_out(self, log: EventLog) -> None:
+        for n in range(20):
+            await log.append("river", b"key %d" % n, b"v")
+        async with await log.subscribe("river", "g") as first:
+            generation = first.generation
+            records = await read(first, 20)
+            async with await log.subscribe("river", "g"):
+                pass
+            # Another one had some of them, and all of them are its own again.
+            async with asyncio.timeout(30):
+                while len(first.owned) < TOPIC.partitions or not await first.confirm(
+                    first.generation
+                ):
+                    await first.poll(wait=0.05)
+            await first.commit(next_offsets(records), generation=generation)
+            assert await first.committed() == {}
+            await first.commit(next_offsets(records), generation=first.generation)
+            assert await first.committed() == next_offsets(records)
+
     async def test_a_member_knows_of_which_partitions_it_has_all(self, log: EventLog) -> None:
         async with await log.subscribe("river", "g") as member:
             # Others may be appending, and it can't have heard of that yet.
@@ -297,11 +316,17 @@ class EventLogContract:
         with pytest.raises(EventLogError, match="'absent'"):
             await log.subscribe("absent", "g")
         with pytest.raises(EventLogError, match="'river'"):
-            await log.create_topics([Topic("river", partitions=2)])
-        # Asking again for what is there is fine, and so are more partitions.
+            await log.create_topics([Topic("river", partitions=4, compacted=True)])
+        # Asking again for what is there is fine, and so are more partitions ...
         await log.create_topics([TOPIC])
         await log.create_topics([Topic("river", partitions=6)])
         assert len(await log.end_offsets("river")) == 6
+        # ... which stay when another process asks for as many as it knows of.
+        await log.create_topics([TOPIC])
+        assert len(await log.end_offsets("river")) == 6
+        await log.create_topics([Topic("keys", partitions=2, compacted=True)])
+        with pytest.raises(EventLogError, match="'keys'"):
+            await log.create_topics([Topic("keys", partitions=1, compacted=True)])
 
     async def test_concurrent_appends_all_arrive_once(self, log: EventLog) -> None:
         async def append(task: int) -> None:

@@ -22,6 +22,8 @@ class History:
             for n in range(writers)
         ]
         self._sent: list[tuple[pb.Batch, list[pb.Rejection]]] = []
+        # As each writer's client counts: points, attributes.
+        self._counts = {pen.writer_id: [0, 0] for pen in self._pens}
 
     def more(self, count: int) -> list[tuple[pb.Batch, list[pb.Rejection]]]:
         """The next batches, each with what ingest left out of it."""
@@ -73,5 +75,20 @@ class History:
                 item.update_string_set.add.append(choose.choice("xyz"))
             case _:
                 batch = pen.status(FINISHED) if choose.random() < 0.3 else pen.status()
+        self.count(batch)
         self._sent.append((batch, rejections))
         return batch, rejections
+
+    def count(self, batch: pb.Batch) -> None:
+        """Writes into the batch what its client has counted so far, everything before it being
+        acknowledged."""
+        counts = self._counts[batch.writer_id]
+        counts[0] += sum(len(g.paths) * len(g.steps) // 8 for g in batch.groups)
+        counts[0] += sum(len(s.values) for s in batch.string_series)
+        counts[1] += sum(
+            item.WhichOneof("kind") in ("set_attribute", "update_string_set")
+            for item in batch.items
+        )
+        batch.counts.through = batch.records.last
+        batch.counts.acknowledged = batch.records.first - 1
+        batch.counts.points, batch.counts.attributes = counts

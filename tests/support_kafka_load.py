@@ -34,6 +34,8 @@ class Load:
     seed: int = 1
     # Batches before which a run gives way, in seconds.
     pause: float = 0.05
+    # How often a batch is sent twice.
+    resent: float = 0.1
     points: dict[tuple[str, str, int], float] = field(default_factory=dict)
     # By run.
     poison: Counter[str] = field(default_factory=Counter)
@@ -65,7 +67,7 @@ class Load:
                 self.points.update({(run, path, step + n): v for n, v in enumerate(values)})
             step += count
             await self._send(batch)
-            if choose.random() < 0.1:
+            if choose.random() < self.resent:
                 # Its answer was lost, say.
                 await self._send(batch)
             if choose.random() < 0.01:

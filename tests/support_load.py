@@ -34,7 +34,7 @@ from typing import Any
 STEP = 1_000_000
 TAGS = ("good", "bad", "baseline", "é")
 RAW_PATHS = ("loss", "a/b", "c")
-RAW_ROWS = 40
+RAW_ROWS = 20
 
 
 def number(seed: int, author: str, call: int, path: str) -> float:

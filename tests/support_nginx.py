@@ -56,10 +56,10 @@ def running_gateway(
     """nginx in front of processes on these ports; `certificate` and its key make it TLS."""
     binary = nginx_binary()
     folder.mkdir()
-    ports = {"7420": free_port(), "8501": free_port(), "8080": free_port()}
+    ports = {"7420": free_port(), "7421": free_port(), "8501": free_port(), "8080": free_port()}
     for source in GATEWAY.glob("*.conf"):
         # Of the deployment only: ports and the folder that may be written.
-        text = source.read_text().replace("/tmp/", f"{folder}/").replace("/dev/stderr", "stderr")
+        text = source.read_text().replace("/tmp/", f"{folder}/")
         for usual, here in ports.items():
             text, _ = re.subn(rf"listen {usual}\b", f"listen 127.0.0.1:{here}", text)
         (folder / source.name).write_text(text)

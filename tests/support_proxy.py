@@ -84,6 +84,11 @@ class CuttingProxy:
         return await asyncio.start_server(self._serve, "127.0.0.1", 0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Python's own streams complain of a handler that ends so.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._connected(reader, writer)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.calm and self._random.random() < 0.2:
             self.done["refused"] += 1
             writer.transport.abort()

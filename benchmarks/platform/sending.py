@@ -58,6 +58,8 @@ class Sent:
     # Answers of RESOURCE_EXHAUSTED, and those of them that say how long to wait.
     pushed_back: int = 0
     with_retry_info: int = 0
+    # Answers of UNAVAILABLE: the log did not confirm in time.
+    unavailable: int = 0
     seconds: list[float] = field(default_factory=list)
 
 
@@ -81,6 +83,10 @@ async def send(
             try:
                 answer = await write(body, timeout=60, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    sent.unavailable += 1
+                    await asyncio.sleep(0.5)
+                    continue
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise
                 sent.pushed_back += 1

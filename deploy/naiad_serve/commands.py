@@ -51,11 +51,13 @@ def migrate(check: bool) -> None:
     settings = _loaded("naiad store migrate", stages.WithStore)
     log_to_stderr("INFO")
     from naiad_store import Store, StoreError
-    from naiad_store.migrating import migrate, missing_migrations
+    from naiad_store.migrating import missing_migrations
 
     try:
         with Store.open(settings.store) as opened:
-            names = missing_migrations(opened) if check else migrate(opened)
+            names = missing_migrations(opened)
+            if not check:
+                opened.migrate()
     except StoreError as error:
         raise click.ClickException(str(error)) from error
     for name in names:

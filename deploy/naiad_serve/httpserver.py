@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ import uvicorn
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from naiad_serve.tls import TlsFiles
 
 # Requests under way at the end get this long, in seconds.
 _GRACE = 2
@@ -25,9 +28,10 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves `app` on a listening socket, which it closes, from `start` to `stop`."""
+    """Serves `app` on a listening socket, which it closes, from `start` to `stop`; by HTTPS
+    with `tls`."""
 
-    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listening: socket.socket, tls: TlsFiles | None = None) -> None:
         self._socket = listening
         self._server = _Server(
             uvicorn.Config(
@@ -36,6 +40,10 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE,
+                ssl_certfile=tls.certificate if tls else None,
+                ssl_keyfile=tls.key if tls else None,
+                ssl_ca_certs=str(tls.client_ca) if tls and tls.client_ca else None,
+                ssl_cert_reqs=(ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE),
             )
         )
         self._task: asyncio.Task[None] | None = None

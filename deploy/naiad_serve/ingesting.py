@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 async def ingest(settings: IngestSettings, process: Process) -> None:
     tokens = token_store(settings)
     event_log = await engines.event_log(process, settings.event_log)
-    files = await file_store(process, settings.files)
+    files = await file_store(process, settings.files, writable=True)
     service = IngestService(
         event_log,
         files,
@@ -82,11 +82,16 @@ def token_store(settings: Serving) -> TokenStore | None:
     return tokens
 
 
-async def file_store(process: Process, url: str) -> FileStore:
+async def file_store(process: Process, url: str, *, writable: bool) -> FileStore:
+    """`writable`: waits until files can be written, too."""
+
     async def open_() -> FileStore:
         try:
-            return open_file_store(url)
+            opened = open_file_store(url)
         except ValueError as error:
             raise StartError(f"NAIAD_FILES: {error}") from error
+        if writable:
+            await opened.check()
+        return opened
 
     return await engines.until_there(process, "file store", open_, FileStoreError)

@@ -31,5 +31,6 @@ def log_to_stderr(level: str, form: str = "text", *, stage: str = "") -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
-    # It tells of each attempt what its caller tells once.
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # They tell of each attempt what its caller tells once.
+    for noisy in ("clickhouse_connect.driver", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from importlib.metadata import version
 
+from naiad_consumers.audit import audit
 from naiad_proto.v1 import query_pb2
 from naiad_query import QueryService, metrics
 from naiad_serve import engines
@@ -21,7 +23,11 @@ SERVICE = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
 async def query(settings: QuerySettings, process: Process) -> None:
     tokens = token_store(settings)
     store = await engines.store(process, settings.store)
-    files = await file_store(process, settings.files)
+    files = await file_store(process, settings.files, writable=False)
+    comparing = None
+    if settings.event_log:
+        event_log = await engines.event_log(process, settings.event_log)
+        comparing = functools.partial(audit, event_log, store)
     service = QueryService(
         store,
         files,
@@ -30,6 +36,7 @@ async def query(settings: QuerySettings, process: Process) -> None:
         mode="cluster",
         threads=settings.query_threads,
         cache=cache(settings, process),
+        audit=comparing,
     )
     process.ending.push_async_callback(asyncio.to_thread, service.close)
     observer = CallObserver({SERVICE: metrics.answered})

@@ -81,10 +81,16 @@ class WithEventLog(Settings):
 
 class WithStore(Settings):
     store: StoreUrl = Field(
-        description="The store: clickhouse[s]://user:password@host:port[/database]."
-        " A chdb:///folder belongs to one process, so only one stage can have it.",
+        description="The store: clickhouse[s]://user:password@host:port[/database], with the"
+        " options of [the store's page](store.md). A chdb:///folder"
+        " belongs to one process, so only one stage can have it.",
         examples=["clickhouse://naiad:…@clickhouse:8123"],
         json_schema_extra=_SECRET,
+    )
+    store_cluster: str | None = Field(
+        None,
+        description="The name of the ClickHouse cluster over which tables are made"
+        " ([the store](store.md)); the same as ?cluster= in the URL.",
     )
 
 
@@ -201,6 +207,12 @@ class QuerySettings(WithFiles, WithStore, Serving):
     state: StateUrl | None = _state(None)
     dashboard_url: WebUrl | None = Field(
         None, description="The dashboard's address for users, which clients print as links."
+    )
+    event_log: EventLogUrl | None = Field(
+        None,
+        description="The event log, for `naiad audit` alone; without it that is refused.",
+        examples=["kafka://kafka-0:9092,kafka-1:9092,kafka-2:9092"],
+        json_schema_extra=_SECRET,
     )
     query_threads: int = Field(
         16, ge=1, le=1024, description="Questions that are asked of the store at a time."

@@ -33,16 +33,13 @@ def _event_log(url: str) -> str:
 
 
 def _store(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme == "chdb":
-        if parts.netloc or not parts.path.strip("/"):
-            raise ValueError("is not of the form chdb:///absolute/folder")
-        return url
-    if parts.scheme not in {"clickhouse", "clickhouses"}:
-        raise ValueError("is not of the form clickhouse[s]://user:password@host:port[/database]")
-    if not parts.hostname:
-        raise ValueError("names no host; it is clickhouse[s]://user:password@host:port")
-    _port(parts.netloc)
+    from naiad_store import StoreError
+    from naiad_store.address import parse_address
+
+    try:
+        parse_address(url)
+    except StoreError as error:
+        raise ValueError(f"can't be used: {error}") from error
     return url
 
 
@@ -68,13 +65,14 @@ def _limits(text: str) -> str:
 
 def _files(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme == "file":
-        if parts.netloc or not parts.path.strip("/"):
-            raise ValueError("is not of the form file:///absolute/folder")
-    elif parts.scheme == "s3":
-        if not parts.netloc:
-            raise ValueError("names no bucket; it is s3://bucket/prefix")
-    else:
+    if parts.scheme == "s3":
+        from naiad_files.s3_url import Bucket
+
+        try:
+            Bucket.from_url(url)
+        except ValueError as error:
+            raise ValueError(f"can't be used: {error}") from error
+    elif parts.scheme != "file" or parts.netloc or not parts.path.strip("/"):
         raise ValueError("is neither file:///absolute/folder nor s3://bucket/prefix")
     return url
 

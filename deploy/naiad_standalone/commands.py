@@ -59,6 +59,13 @@ _tokens_option = click.option(
     help="Serve /metrics, /healthz and /readyz on this port of loopback; 0 takes a free one.",
 )
 @click.option(
+    "--sql-port",
+    type=int,
+    help="Port for SQL over HTTP, as ClickHouse speaks it; 0 takes a free one.  [default: 8123 if"
+    " it is free]",
+)
+@click.option("--no-sql", is_flag=True, help="Run without SQL over HTTP.")
+@click.option(
     "--retention-hours",
     type=click.IntRange(min=1),
     default=168,
@@ -74,8 +81,8 @@ _tokens_option = click.option(
 def up(
     data: Path, host: str, port: int, dashboard_port: int, no_dashboard: bool,
     tls_cert: Path | None, tls_key: Path | None, tls_client_ca: Path | None, login: bool,
-    alerts: Path | None, metrics_port: int | None, retention_hours: int,
-    retention_bytes: int | None, verbose: bool,
+    alerts: Path | None, metrics_port: int | None, sql_port: int | None, no_sql: bool,
+    retention_hours: int, retention_bytes: int | None, verbose: bool,
 ) -> None:  # fmt: skip
     """Start the whole platform on this machine and serve until Ctrl-C.
 
@@ -92,6 +99,7 @@ def up(
         tls_client_ca=tls_client_ca,
         alerts=alerts,
         metrics_port=metrics_port,
+        sql_port=None if no_sql else "" if sql_port is None else sql_port,
         login=login,
         retention_hours=retention_hours,
         retention_bytes=retention_bytes,

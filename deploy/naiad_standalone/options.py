@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from naiad_serve.address import is_loopback
 from naiad_serve.tls import TlsFiles, TlsNames, tls_files
@@ -30,6 +31,8 @@ class Options:
     alerts: Path | None = None
     # Of loopback, for Prometheus; None: no metrics.
     metrics_port: int | None = None
+    # SQL over HTTP, as ClickHouse speaks it. "" for 8123 if it is free, None: none.
+    sql_port: int | Literal[""] | None = ""
     # Ask for a token on loopback too, for a reverse proxy in front.
     login: bool = False
     # How long, and how much of it, the event log keeps what is stored already.
@@ -58,11 +61,16 @@ class Options:
             ("--port", self.port),
             ("--dashboard-port", self.dashboard_port),
             ("--metrics-port", self.metrics_port),
+            ("--sql-port", self.sql_port),
         ):
-            if port is not None and not 0 <= port <= 65535:
+            if isinstance(port, int) and not 0 <= port <= 65535:
                 raise OptionError(f"{name} {port} is not a port; ports go from 0 to 65535")
         if self.port and self.port == self.dashboard_port:
             raise OptionError(f"--port and --dashboard-port are both {self.port}; change one")
+        if self.sql_port and self.sql_port in (self.port, self.dashboard_port, self.metrics_port):
+            raise OptionError(
+                f"--sql-port {self.sql_port} is another option's port too; change one"
+            )
         self.tls_files()
 
     def tls_files(self) -> TlsFiles | None:

@@ -75,9 +75,13 @@ def _announce(standalone: Standalone, folder: DataFolder) -> None:
             "More: naiad token create --help",
             err=True,
         )
+    if standalone.sql_lacks:
+        click.echo(f"There is no SQL over HTTP: {standalone.sql_lacks}", err=True)
     parts = [f"Naiad is ready: {standalone.url}"]
     if standalone.dashboard_url:
         parts.append(f"dashboard {standalone.dashboard_url}")
+    if standalone.sql_url:
+        parts.append(f"sql {standalone.sql_url}")
     if standalone.metrics_url:
         parts.append(f"metrics {standalone.metrics_url}")
     parts.append(f"data in {folder.path}")

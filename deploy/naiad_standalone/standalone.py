@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
+import socket
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import naiad_dashboard
 from naiad_auth import TokenStore
 from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
+from naiad_consumers.audit import audit
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
 from naiad_consumers.writer import GROUP as WRITER_GROUP
 from naiad_eventlog import EventLog, open_event_log
@@ -23,6 +27,7 @@ from naiad_ingest import metrics as ingest_metrics
 from naiad_proto.v1 import ingest_pb2, query_pb2
 from naiad_query import QueryService
 from naiad_query import metrics as query_metrics
+from naiad_query.clickhouse_http import ReadOnly, authentication, clickhouse_app
 from naiad_serve.address import Address, authority, free_port, listening_socket
 from naiad_serve.calls import CallObserver
 from naiad_serve.children import Child
@@ -34,8 +39,10 @@ from naiad_serve.httpserver import HttpServer
 from naiad_serve.logwatch import watch_log
 from naiad_serve.readiness import Readiness
 from naiad_serve.supervision import Consumer, keep_running
+from naiad_standalone.control import Control, Say
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import Options
+from naiad_standalone.snapshotting import contents, snapshot
 from naiad_standalone.valkey import Valkey
 from naiad_state import Cache, State
 from naiad_store import Store
@@ -46,6 +53,9 @@ log = logging.getLogger(__name__)
 _GRACE = 3.0
 
 _STARTING = "start"
+
+# ClickHouse's own, which its drivers take unasked.
+_SQL_PORT = 8123
 
 _INGEST = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 _QUERY = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
@@ -63,6 +73,9 @@ class Standalone:
         self.url = ""
         self.dashboard_url = ""
         self.metrics_url = ""
+        self.sql_url = ""
+        # Why nobody listens on the usual port.
+        self.sql_lacks = ""
         # A token made because there was none; shown once, never kept.
         self.new_token: str | None = None
         self._folder = folder
@@ -94,6 +107,7 @@ class Standalone:
 
             if options.metrics_port is not None:
                 await self._start_metrics(options.metrics_port)
+            sql_socket = self._sql_socket()
             event_log = await open_event_log(folder.log_url + options.log_query)
             self._ending.push_async_callback(event_log.close)
             await event_log.create_topics(ALL_TOPICS)
@@ -106,9 +120,12 @@ class Standalone:
             state = State.open(valkey.url)
             self._ending.push_async_callback(state.close)
             await self._start_consumers(event_log, store, state)
+            await self._start_control(event_log, store)
             if options.metrics_port is not None:
                 self._watch_log(event_log)
             inner_url = await self._start_server(event_log, store, state)
+            if sql_socket is not None:
+                await self._start_sql(store, sql_socket)
             if dashboard_port is not None:
                 await self._start_dashboard(dashboard_port, inner_url)
             self._readiness.has(_STARTING)
@@ -133,6 +150,36 @@ class Standalone:
         await http.start()
         self._ending.push_async_callback(http.stop)
         self.metrics_url = f"http://127.0.0.1:{http.port}/metrics"
+
+    def _sql_socket(self) -> socket.socket | None:
+        """Raises StartError when the port that was asked for is taken; without the usual one the
+        rest goes on."""
+        port = self.options.sql_port
+        if port is None:
+            return None
+        address = Address(self._address.host, _SQL_PORT if port == "" else port)
+        try:
+            found = listening_socket(address, host_option="--host", port_option="--sql-port")
+        except StartError as error:
+            if port != "":
+                raise
+            self.sql_lacks = str(error)
+            return None
+        # Closed twice where it is served too, which is nothing.
+        self._ending.callback(found.close)
+        return found
+
+    async def _start_sql(self, store: Store, listening: socket.socket) -> None:
+        tls = self.options.tls_files()
+        # Where nobody has to log in, only by names that a web page elsewhere can't have.
+        hosts = None if self._tokens else frozenset({"127.0.0.1", "::1", "localhost"})
+        answering = await asyncio.to_thread(ReadOnly, store)
+        app = clickhouse_app(answering, authentication(self._tokens), hosts=hosts)
+        http = HttpServer(app, listening, tls)
+        await http.start()
+        self._ending.push_async_callback(http.stop)
+        where = authority(self._address.reachable_host, http.port)
+        self.sql_url = f"http{'s' if tls else ''}://{where}"
 
     def _watch_log(self, event_log: EventLog) -> None:
         groups = [WRITER_GROUP, LIVE_GROUP, ALERTER_GROUP]
@@ -164,6 +211,19 @@ class Standalone:
 
         self._ending.push_async_callback(drain)
 
+    async def _start_control(self, event_log: EventLog, store: Store) -> None:
+        """For commands on this machine."""
+
+        async def take(request: dict[str, Any], say: Say) -> dict[str, Any]:
+            return await snapshot(event_log, store, str(request["target"]), say)
+
+        async def check(_request: dict[str, Any], _say: Say) -> dict[str, Any]:
+            return await asyncio.to_thread(contents, store)
+
+        control = Control(self._folder.path, {"snapshot": take, "check": check})
+        await control.start()
+        self._ending.push_async_callback(control.stop)
+
     async def _start_server(self, event_log: EventLog, store: Store, state: State) -> str:
         """Returns the URL at which a child on this machine reaches the server."""
         options = self.options
@@ -175,6 +235,7 @@ class Standalone:
             version=version("naiad"),
             dashboard_url=self.dashboard_url,
             cache=Cache(state),
+            audit=functools.partial(audit, event_log, store),
         )
         observer = CallObserver({_INGEST: ingest_metrics.answered, _QUERY: query_metrics.answered})
         server = GrpcServer({_INGEST: ingest, _QUERY: query}, self._tokens, [observer])

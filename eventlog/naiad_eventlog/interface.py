@@ -119,11 +119,16 @@ class Subscription(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         """Stores, for the group, the offset of the *next* record wanted per partition.
 
         Leaves out, silently, partitions that are another member's by now: what was polled
-        of them comes again, to that one. Raises EventLogError when the log doesn't answer.
+        of them comes again, to that one. With `generation` it leaves out all, unless that is
+        the generation still: a partition that went away and came back was another's meanwhile,
+        who may know better what was dealt with. Raises EventLogError when the log doesn't
+        answer.
         """
 
     @abc.abstractmethod
@@ -163,8 +168,9 @@ class EventLog(abc.ABC):
 
     @abc.abstractmethod
     async def create_topics(self, topics: Sequence[Topic]) -> None:
-        """Makes the topics that are missing. Raises EventLogError when one is there with
-        other settings that can't be reconciled (fewer partitions wanted than there are)."""
+        """Makes the topics that are missing. One that is there with more partitions keeps
+        them. Raises EventLogError when one is there with settings that can't be reconciled,
+        like more partitions of a compacted one."""
 
     @abc.abstractmethod
     async def append(self, topic: str, key: bytes, value: bytes) -> Position:

@@ -66,24 +66,29 @@ _ADVICE = {
 }
 
 
+def objects_of(bucket: Bucket) -> S3Store:
+    """The bucket's objects below its prefix."""
+    return S3Store(
+        bucket.name,
+        prefix=bucket.prefix or None,
+        config={"region": bucket.region, **_endpoint(bucket)},
+        client_options={
+            "allow_http": bucket.endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=5),
+            # For one request, which moves one part: 0.14 MB/s will do.
+            "timeout": timedelta(seconds=120),
+        },
+        # What 20 s don't mend is told: the caller has its own, longer patience.
+        retry_config={"max_retries": 6, "retry_timeout": timedelta(seconds=20)},
+    )
+
+
 class S3FileStore:
     """`FileStore` in `bucket`; any number of processes may use one."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._store = S3Store(
-            bucket.name,
-            prefix=bucket.prefix or None,
-            config={"region": bucket.region, **_endpoint(bucket)},
-            client_options={
-                "allow_http": bucket.endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=5),
-                # For one request, which moves one part: 0.14 MB/s will do.
-                "timeout": timedelta(seconds=120),
-            },
-            # What 20 s don't mend is told: the caller has its own, longer patience.
-            retry_config={"max_retries": 6, "retry_timeout": timedelta(seconds=20)},
-        )
+        self._store = objects_of(bucket)
 
     async def put(
         self, chunks: AsyncIterable[bytes], *, name: str, mime_type: str, sha256: str = ""

@@ -9,6 +9,7 @@ from collections import OrderedDict
 import grpc
 
 from naiad_auth import current_principal
+from naiad_ingest.counting import points_of
 from naiad_ingest.errors import Refused
 from naiad_proto.v1.records_pb2 import Batch
 from naiad_state import Cost, Throttle
@@ -52,12 +53,3 @@ class Limiting:
             project=batch.project, run_id=batch.run_id, writer_id=writer_id, epoch=batch.epoch
         )
         return memoryview(heartbeat.SerializeToString()), heartbeat
-
-
-def points_of(batch: Batch) -> int:
-    """Points of all kinds, those included that turn out to be bad."""
-    points = sum(len(group.values) // 8 for group in batch.groups)
-    points += sum(len(series.values) for series in batch.string_series)
-    for item in batch.items:
-        points += item.WhichOneof("kind") in {"histogram_point", "file_point"}
-    return points

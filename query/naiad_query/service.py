@@ -74,6 +74,10 @@ class _Asked(NamedTuple):
     names: Sequence[Attribute]
 
 
+# Project, and a run or None for all of them.
+Audit = Callable[[str, str | None], Awaitable[pb.AuditResponse]]
+
+
 class QueryService(QueryServiceServicer):
     """Answers from `store` and `files`, as the principal that the interceptor found."""
 
@@ -87,10 +91,15 @@ class QueryService(QueryServiceServicer):
         mode: str = "embedded",
         threads: int = THREADS,
         cache: Cache | None = None,
+        audit: Audit | None = None,
     ) -> None:
         """`dashboard_url` and `mode` ("embedded", "cluster") are what GetServerInfo says;
         `threads` is how many questions are asked at a time; `cache` is where tables and charts
-        are kept, and its maker closes what it stands on."""
+        are kept, and its maker closes what it stands on; `audit` compares log and store, where
+        this process has a way to the log."""
+        self._audit = audit
+        # It reads all there is: one is enough for a server.
+        self._auditing = asyncio.Semaphore(1)
         self._store = store
         self._kept = KeptTables(cache, version) if cache else None
         self._files = files
@@ -314,6 +323,22 @@ class QueryService(QueryServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error}; ask again")
 
     # --- how calls are answered ----------------------------------------------------------------
+
+    async def Audit(self, request: pb.AuditRequest, context: Context) -> Any:
+        if self._audit is None:
+            await context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                "this query service has no way to the event log: set NAIAD_EVENT_LOG for it",
+            )
+        await self._one(context, lambda: self._need(request.project))
+        async with self._auditing:
+            answer = await self._audit(request.project, request.run_id or None)
+        if request.run_id and not answer.runs:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"neither log nor store know a run {request.run_id!r} of {request.project}",
+            )
+        return answer
 
     def _need(self, project: str) -> None:
         asking.need_project(self._store, current_principal(), project)

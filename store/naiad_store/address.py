@@ -79,8 +79,10 @@ def parse_address(
 
 
 def without_password(url: str) -> str:
-    # Up to the last @ of the authority, whatever else it holds.
-    return re.sub(r"//[^/?#]*@", "//…@", url, count=1)
+    """Rather too little of a mistyped URL than a password: nothing up to the last @ is left, and
+    no value of an option that is named like one."""
+    kept = re.sub(r"^(\w+://)?.*@", r"\1…@", url, count=1, flags=re.DOTALL)
+    return re.sub(r"(?i)(pass\w*|pwd|secret|token)=[^&]*", r"\1=…", kept)
 
 
 def _of_folder(parts: SplitResult, shown: str, database: str) -> Address:
@@ -100,10 +102,14 @@ def _of_server(
         return StoreError(f"store {shown!r}: {what}")
 
     tls = parts.scheme == "clickhouses"
+    if parts.fragment:
+        raise wrong("it holds a #, which in a password is spelled %23")
     try:
         port = parts.port or _PORTS[parts.scheme]
     except ValueError:
-        raise wrong("its port is not a number from 1 to 65535") from None
+        raise wrong(
+            "its port is not a number from 1 to 65535 (a / in a password is spelled %2F)"
+        ) from None
     if not parts.hostname:
         raise wrong(f"it names no host; use {_FORMS}")
     if port in _NATIVE_PORTS:
@@ -111,9 +117,6 @@ def _of_server(
             f"{port} is the port of ClickHouse's native protocol; name that of HTTP, usually"
             f" {_PORTS[parts.scheme]}"
         )
-    if parts.fragment:
-        # Most often a password with a # in it.
-        raise wrong("it holds a #, which in a password is spelled %23")
     named = unquote(parts.path.strip("/"))
     if "/" in named or (named and not _NAME.fullmatch(named)):
         raise wrong(

@@ -28,6 +28,8 @@ _TABLE_EXISTS = 57
 # A lock older than this was left behind, in seconds: statements of migrations change what is
 # known of tables, not their rows.
 STALE_SECONDS = 120
+# How long to wait for others, in seconds.
+PATIENCE_SECONDS = 240
 _LOOK_SECONDS = 0.2
 
 _HELD = (
@@ -37,20 +39,21 @@ _HELD = (
 
 
 @contextlib.contextmanager
-def alone(store: Store, *, stale: float = STALE_SECONDS) -> Iterator[None]:
-    """Waits for its turn. Raises StoreUnavailable when that doesn't come in twice `stale`
-    seconds."""
+def alone(store: Store) -> Iterator[None]:
+    """Waits for its turn. Raises StoreUnavailable when that doesn't come in time."""
     if store.url.startswith("chdb:"):
         # One process has it.
         yield
         return
-    with held(store, stale=stale):
+    with held(store):
         yield
 
 
 @contextlib.contextmanager
-def held(store: Store, *, stale: float) -> Iterator[None]:
-    until = time.monotonic() + 2 * stale
+def held(
+    store: Store, *, stale: float = STALE_SECONDS, patience: float = PATIENCE_SECONDS
+) -> Iterator[None]:
+    until = time.monotonic() + patience
     told = False
     while not _take(store):
         rows = store.query(_HELD).to_pylist()
@@ -61,7 +64,7 @@ def held(store: Store, *, stale: float) -> Iterator[None]:
             continue
         if time.monotonic() > until:
             raise StoreUnavailable(
-                f"{holder} has been changing the tables for {2 * stale:g} s; if it is no more,"
+                f"{holder} has been changing the tables for {patience:g} s; if it is no more,"
                 " drop the table `migrating`"
             )
         if not told:

@@ -27,7 +27,7 @@ FROM_LOG = (
 # What consumers decided or delivered: in no log.
 OWN = ("alerts", "alert_deliveries")
 # Of the store itself, or of the moment: not copied, not compared.
-PASSING = ("migrations", "listening")
+PASSING = ("migrations", "listening", "owners")
 
 # Columns that differ from one making of the same row to the next.
 _NOT_COMPARED = {"writers": {"row_version"}}

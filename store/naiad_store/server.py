@@ -22,8 +22,9 @@ from clickhouse_connect.driver.httputil import get_pool_manager_options
 from naiad_store.address import Address
 from naiad_store.errors import StoreError
 
-# It tells at WARNING of every error that it raises, too, and with a traceback.
-logging.getLogger("clickhouse_connect.driver").setLevel(logging.ERROR)
+# They tell at WARNING of every error that they raise, too.
+for noisy in ("clickhouse_connect.driver", "urllib3.connectionpool"):
+    logging.getLogger(noisy).setLevel(logging.ERROR)
 
 # Where the end of an answer that broke off is looked for ClickHouse's reason, in bytes.
 _TAIL = 16_384

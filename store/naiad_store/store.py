@@ -7,6 +7,7 @@ import io
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -72,7 +73,14 @@ class Store:
         another process has the folder, StoreUnavailable when the server can't be reached now,
         StoreError when the URL or the store is wrong.
         """
-        address = parse_address(url, database)
+        return cls._open(parse_address(url, database))
+
+    def beside(self, database: str) -> Store:
+        """Another database of the same engine, opened anew. Raises as `open` does."""
+        return self._open(replace(self.address, database=database))
+
+    @classmethod
+    def _open(cls, address: Address) -> Store:
         if address.folder is not None:
             folders.take(address.folder)
         store = cls(address)
@@ -157,6 +165,15 @@ class Store:
                 settings=dict(settings or {}),
                 use_strings=True,
             )
+        )
+
+    def formatted(self, sql: str, kind: str, settings: Mapping[str, object] | None = None) -> bytes:
+        """The whole answer in one of ClickHouse's formats. Raises StoreError."""
+        if self.address.folder is not None:
+            with self._told("a query"), self._session(settings or {}) as session:
+                return session.formatted(sql, kind)
+        return self._asked(
+            lambda client: client.raw_query(sql, settings=dict(settings or {}), fmt=kind)
         )
 
     def stream(

@@ -25,7 +25,7 @@ def beside(store: Store, purpose: str) -> Store:
     """A fresh database next to the store's, with its tables; an earlier one is dropped."""
     database = _database(store, purpose)
     store.command(f"DROP DATABASE IF EXISTS `{database}` SYNC")
-    opened = Store.open(store.url, database=database)
+    opened = store.beside(database)
     try:
         opened.migrate()
     except BaseException:

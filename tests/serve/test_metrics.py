@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import grpc
@@ -44,7 +45,7 @@ async def test_every_count_is_what_happened(tmp_path: Path, kafka_url: str) -> N
     token, reader = tokens.create(), tokens.create(read_only=True)
     with Stages(
         tmp_path, event_log=url, store=f"chdb://{tmp_path / 'store'}",
-        tokens=str(tmp_path / "tokens.json"),
+        tokens=str(tmp_path / "tokens.json"), NAIAD_LOG_FORMAT="json",
     ) as stages:  # fmt: skip
         ingest = stages.start("ingest")
         good = [batch(group(("a", "b"), rows=100), text("x", "y", "z")), heartbeat()]
@@ -80,7 +81,7 @@ async def test_every_count_is_what_happened(tmp_path: Path, kafka_url: str) -> N
         # One that nobody can read.
         async with await open_event_log(url) as log:
             await log.create_topics(ALL_TOPICS)
-            await log.append(RECORDS.name, b"team/digits/run-1", b"\xff")
+            partition = (await log.append(RECORDS.name, b"team/digits/run-1", b"\xff")).partition
 
         writer = stages.start("writer")
         points = 2 * 100 + 3 + 50
@@ -97,6 +98,11 @@ async def test_every_count_is_what_happened(tmp_path: Path, kafka_url: str) -> N
         wait_until(lambda: ingest.metric(waiting) == writer.metric(waiting) == 1, 30, "a letter")
         assert len([1 for name, _ in writer.metrics() if name == lag]) == RECORDS.partitions
         assert writer.stop() == 0
+        # The log names whose it is and where it stands.
+        (told,) = [line for line in map(json.loads, writer.said.splitlines()) if "offset" in line]
+        assert (told["project"], told["run"]) == ("team/digits", "run-1")
+        assert (told["topic"], told["partition"]) == (RECORDS.name, partition)
+        assert told["level"] == "ERROR"
 
         query = stages.start("query")
         check_query(query, token)

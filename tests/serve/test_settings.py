@@ -98,6 +98,8 @@ BAD = [
     (WriterSettings, "NAIAD_STORE", "postgres://x/y", "clickhouse"),
     (WriterSettings, "NAIAD_STORE", "clickhouse://user:secret@", "no host"),
     (WriterSettings, "NAIAD_STORE", "clickhouse://host:port", "port"),
+    (WriterSettings, "NAIAD_STORE", "clickhouse://host:9000", "native protocol"),
+    (WriterSettings, "NAIAD_STORE_CLUSTER", "a b", "is not the name of a cluster"),
     (WriterSettings, "NAIAD_STORE", "chdb://folder", "chdb:///absolute/folder"),
     (WriterSettings, "NAIAD_WRITER_BLOCK_ROWS", "0", "at least 1"),
     (WriterSettings, "NAIAD_WRITER_BLOCK_ROWS", "99999999", "at the most"),

@@ -15,13 +15,14 @@ from typing import Any
 
 import grpc
 
-from naiad.ledger import keep_ledger
+from naiad.ledger import dropped_in, keep_ledger
 from naiad.shipper.batches import (
     BatchBuilder,
     after,
     end_of_life,
     heartbeat,
     request_of,
+    tally_of,
     tally_of_rejected,
 )
 from naiad.shipper.parking import Parking
@@ -140,6 +141,8 @@ class SpoolShip:
         self._end_sent = False
         self._seen: set[tuple[str, str]] = set()
         self.told = Told.of(read_progress(folder))
+        # Of all that was read, so that the server can compare it with what arrived.
+        self._counted = Tally(*self.told.acknowledged_tally)
         self._reader = SpoolReader(folder, self.told.acknowledged)
         self._parking = Parking(folder, header)
         self._late = 0
@@ -272,6 +275,7 @@ class SpoolShip:
             # It ended the batch before it: a file may take long, and a batch is one interval.
             file_row, self._file_row = self._file_row, None
             self._read = file_row.last
+            self._counted += tally_of(file_row)
             pending = Pending(file_row.first, file_row.last, b"", row=file_row)
             self._upload(pending)
             return pending
@@ -288,7 +292,9 @@ class SpoolShip:
         if builder.empty:
             return self._next_batch(lives) if self._file_row else self._end_of_life(lives)
         self._read = builder.last
+        self._counted += builder.tally
         batch = builder.build()
+        self._add_counts(batch)
         for reason in builder.torn:
             self._torn(reason)
         self._ended = builder.ended or self._ended
@@ -305,6 +311,7 @@ class SpoolShip:
                 # It is read and won't be read again, so this is the end of it.
                 why = f"records {pending.first} to {pending.last}: {why}; not kept: {error}"
                 self._reject("rejected", {"record": pending.first, "reason": why})
+                self.told.put_aside(pending.first, pending.last)
                 pending.done, pending.request = True, b""
         return pending
 
@@ -378,6 +385,7 @@ class SpoolShip:
             builder.add(row)
             batch.tally = builder.tally
             self.told.reject(builder.tally)
+            self.told.put_aside(row.first, row.last)
             if row.file.get("own"):
                 self._parking.keep_file(row.first, Path(str(row.file["source"])))
             batch.done = True
@@ -416,7 +424,18 @@ class SpoolShip:
             time.time_ns() // 1_000_000 if self._met_alive else self._last_sign,
         )
         self._read += 1
+        self._add_counts(batch)
         return Pending(self._read, self._read, request_of(batch))
+
+    def _add_counts(self, batch: pb.Batch) -> None:
+        """What was counted of everything read until now, this batch included."""
+        batch.counts.through = self._read
+        batch.counts.points = self._counted.points
+        batch.counts.attributes = self._counted.attributes
+        batch.counts.acknowledged = self.told.acknowledged
+        batch.counts.dropped = dropped_in(self.folder)
+        for first, last in self.told.set_aside:
+            batch.counts.set_aside.add(first=first, last=last)
 
     def _write(self, batch: Pending) -> None:
         batch.called_at = time.monotonic()
@@ -444,7 +463,9 @@ class SpoolShip:
             and (self._beating is None or self._beating.done())
         ):
             self._next_heartbeat = now + HEARTBEAT_SECONDS
-            self._beating = self.server.write(request_of(heartbeat(self.header, self.epoch)))
+            batch = heartbeat(self.header, self.epoch)
+            self._add_counts(batch)
+            self._beating = self.server.write(request_of(batch))
 
     def _notice_silence(self) -> None:
         """A server that is stopped, or a network that swallows what it is given, says nothing
@@ -531,6 +552,7 @@ class SpoolShip:
             {"record": batch.first, "reason": f"records {batch.first} to {batch.last}: {why}"},
         )
         self.told.reject(batch.tally)
+        self.told.put_aside(batch.first, batch.last)
         batch.done, batch.request = True, b""
 
     def _ask(self) -> None:

@@ -212,10 +212,13 @@ async def begin_in(log: EventLog, manifest: Manifest | None) -> dict[int, int]:
     return {number: offsets.get(number, 0) for number in starts}
 
 
-async def rewind(log: EventLog, manifest: Manifest) -> None:
-    """Has writers go on where the snapshot of a restored store ends. Raises LogGap and
-    WritersRun."""
-    begins = await begin_in(log, manifest)
+async def rewind(log: EventLog, manifest: Manifest | None) -> None:
+    """Has writers go on where the snapshot of a restored store ends, or begin with the first
+    record that the log has. Raises LogGap and WritersRun."""
+    if manifest is None:
+        begins = dict.fromkeys(_numbers(await log.start_offsets(RECORDS.name)), 0)
+    else:
+        begins = await begin_in(log, manifest)
     if members := await log.members(RECORDS.name, GROUP):
         raise WritersRun(f"{members} writers are at work (consumer group {GROUP}); stop them first")
     async with await log.subscribe(RECORDS.name, GROUP) as member:

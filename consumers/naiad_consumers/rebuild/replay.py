@@ -138,14 +138,19 @@ class _Stretch(Subscription):
         if all(self._at.get(number, 0) >= end for number, end in self._ends.items()):
             self._replay.over.set()
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         self._replay.done.update({where.partition: offset for where, offset in offsets.items()})
 
     async def committed(self) -> dict[TopicPartition, int]:
         return await self._replay.committed(RECORDS.name, "")
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
-        raise EventLogError("a replay goes one way")
+        """A writer begins each tenure at what is committed."""
+        await self._inner.seek(partition, offset)
+        self._at[partition.partition] = offset
+        self._begins[partition.partition] = offset
 
     async def lag(self) -> dict[TopicPartition, int]:
         return {}
@@ -190,7 +195,9 @@ class _Nothing(Subscription):
     ) -> list[Record]:
         return []
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         pass
 
     async def committed(self) -> dict[TopicPartition, int]:

@@ -79,7 +79,9 @@ class Writer:
         self._stored_to: dict[int, float] = {}
         # The group waits for our partitions, and for this.
         self._handing: asyncio.Future[Mapping[TopicPartition, int]] | None = None
-        self._over = False
+        # What can be handed over at once, while nothing is under way but a question to the
+        # group, which it may answer only when it has the partitions.
+        self._at_rest: Mapping[TopicPartition, int] | None = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stores until `stop`, then what it has polled, commits and returns.
@@ -130,7 +132,7 @@ class Writer:
                         if not storing and self._pending.offsets:
                             # All that was polled is stored.
                             heard = self._caught_up(subscription, looked)
-                            await self._say(subscription, asked)
+                            await self._say(subscription)
                             self._listening.heard(self._stored_to)
                             self._listening.heard(heard)
                             said = time.monotonic()
@@ -145,7 +147,7 @@ class Writer:
                 if ending:
                     raise ending
             finally:
-                self._over = True
+                self._at_rest = {}
                 if self._asked:
                     self._asked.set_result({})
                 if storing:
@@ -157,8 +159,8 @@ class Writer:
 
     async def _hand_over(self) -> Mapping[TopicPartition, int]:
         """Another one waits for partitions of ours: has the loop finish what it has polled."""
-        if self._over:
-            return {}
+        if self._at_rest is not None:
+            return self._at_rest
         handing: asyncio.Future[Mapping[TopicPartition, int]]
         handing = self._handing = asyncio.get_running_loop().create_future()
         try:
@@ -180,23 +182,25 @@ class Writer:
         """Begins anew with what the group has given us, at the group's offsets: nothing that
         was known or under way counts any more, since others may have had the partitions in
         between, and write rows of them, up to the moment at which we take the epoch."""
+        self._at_rest = {}
+        if self._asked:
+            self._asked.set_result({})
         while not self._stop.is_set():
             generation, owned = subscription.generation, subscription.owned
             epoch = FIRST_EPOCH
             if owned:
                 epoch = await self._patiently(partial(take, self._store, owned))
             if await subscription.confirm(generation):
-                committed = await subscription.committed()
+                begins = await self._log.start_offsets(RECORDS.name)
+                begins |= await subscription.committed()
                 try:
                     for where in owned:
-                        await subscription.seek(where, committed.get(where, 0))
+                        await subscription.seek(where, begins.get(where, 0))
                 except EventLogError:
                     if subscription.generation == generation:
                         raise
                     continue
                 break
-            if self._asked:
-                self._asked.set_result({})
             await asyncio.sleep(_LOOK)
         else:
             return
@@ -206,6 +210,7 @@ class Writer:
         self._stored_to = {}
         self._listening.begin(where.partition for where in owned)
         self._generation = generation
+        self._at_rest = None
 
     def _caught_up(self, subscription: Subscription, looked: float) -> dict[int, float]:
         """Up to when, by partition, all that ingest took has been polled, where that is all
@@ -307,13 +312,9 @@ class Writer:
             row = self._writers.get(spool)
             self._writers.settle([row.refused(batch.records.first, batch.records.last, rejection)])
 
-    async def _say(
-        self,
-        subscription: Subscription,
-        asked: asyncio.Future[Mapping[TopicPartition, int]] | None,
-    ) -> None:
-        """Publishes what is stored, then commits, or has it committed by who `asked`: a crash
-        in between says it twice, the other order might never say it."""
+    async def _say(self, subscription: Subscription) -> None:
+        """Publishes what is stored, then commits, or hands over to be committed: a crash in
+        between says it twice, the other order might never say it."""
         await self._patiently(self._pending.insert)
         await asyncio.gather(
             *(
@@ -324,10 +325,19 @@ class Writer:
         await asyncio.gather(
             *(self._log.append(PROGRESS.name, key, b"") for key in self._writers.outdated())
         )
-        if asked is None:
-            await subscription.commit(self._pending.offsets)
-        elif not asked.done():
-            asked.set_result(dict(self._pending.offsets))
+        offsets = dict(self._pending.offsets)
+        if subscription.generation != self._generation:
+            # Not ours to say that they are dealt with: rows of somebody who had the partitions
+            # in between may have won over those that stand for these.
+            return
+        if asked := self._asked:
+            asked.set_result(offsets)
+        else:
+            self._at_rest = offsets
+            try:
+                await subscription.commit(offsets, generation=self._generation)
+            finally:
+                self._at_rest = None
         self._pending.clear()
 
     async def _patiently(self, work: Callable[[], T]) -> T:

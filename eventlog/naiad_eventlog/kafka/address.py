@@ -71,8 +71,8 @@ class KafkaAddress:
             "bootstrap_servers": list(self.servers),
             "client_id": "naiad",
             "request_timeout_ms": int(REQUEST_SECONDS * 1000),
-            # How late a partition that another process added is seen.
-            "metadata_max_age_ms": 30_000,
+            # How late a partition that somebody added is seen.
+            "metadata_max_age_ms": 5_000,
             "security_protocol": protocol,
             "ssl_context": self.tls,
         }

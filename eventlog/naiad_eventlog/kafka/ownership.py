@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 # What the others of a group wait for a member to hand over (twice: to come back at all), in
 # seconds. Who takes longer is left out.
 HANDING_OVER_SECONDS = 10.0
+# The round in which a task's commit was begun.
+_COMMITTING: ContextVar[int] = ContextVar("_COMMITTING")
 # The group's offsets, asked for while it is formed anew.
 _COMMITTED_SECONDS = 3.0
 
@@ -84,7 +87,9 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
         send = coordinator._do_commit_offsets
 
         async def send_as_member(assignment: Any, offsets: Any) -> None:
-            if coordinator.generation < 0:
+            # aiokafka tries again by itself, and the group may have gone on meanwhile.
+            moved = _COMMITTING.get() != self.rounds or not self.may_commit
+            if moved or coordinator.generation < 0:
                 raise IllegalGenerationError
             await send(assignment, offsets)
 
@@ -104,7 +109,8 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
         return self.settled.is_set() and self.rounds == rounds
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Raises what aiokafka raises."""
+        """Commits in this round or not at all. Raises what aiokafka raises."""
+        _COMMITTING.set(self.rounds)
         for number, offset in offsets.items():
             self._known.setdefault(number, {None}).add(offset)
         await self._consumer.commit({self.partition(n): o for n, o in offsets.items()})

@@ -230,7 +230,9 @@ class KafkaSubscription(Subscription):
         self._take_over()
         return ended and not self._buffer
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         self._check_open()
         ownership = self._ownership
 
@@ -247,9 +249,9 @@ class KafkaSubscription(Subscription):
                     and where.partition in ownership.owned
                     and offset >= ownership.floors.get(where.partition, 0)
                 }
-                if not mine:
-                    return
                 rounds = ownership.rounds
+                if not mine or generation not in (None, rounds):
+                    return
                 try:
                     await ownership.commit(mine)
                 except (CommitFailedError, IllegalStateError):

@@ -101,10 +101,10 @@ class TopicAdmin:
             await self._create(name, topic)
             there = topic.partitions
         else:
-            if there > topic.partitions:
+            if there > topic.partitions and topic.compacted:
                 raise EventLogError(
                     f"topic {topic.name!r} is there with {there} partitions; {topic} was asked"
-                    " for, and a topic can only get more partitions"
+                    " for, and with more the newest record of a key can't be told"
                 )
             await self._check(name, topic)
         if there < topic.partitions:

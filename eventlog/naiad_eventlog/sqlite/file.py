@@ -193,13 +193,13 @@ class LogFile:
     def add_topic(self, connection: sqlite3.Connection, topic: Topic) -> None:
         known = self.topics.get(topic.name)
         if known:
-            if known.topic.compacted != topic.compacted or (
-                known.topic.partitions > topic.partitions
-            ):
+            more = known.topic.partitions > topic.partitions
+            if known.topic.compacted != topic.compacted or (more and topic.compacted):
                 raise EventLogError(
-                    f"topic {topic.name!r} is there with {known.topic}; {topic} was asked for,"
-                    " and a topic can only get more partitions"
+                    f"topic {topic.name!r} is there as {known.topic}, and {topic} was asked for"
                 )
+            if more:
+                return
             connection.execute(
                 "UPDATE topics SET partitions = ? WHERE topic = ?",
                 (topic.partitions, known.number),

@@ -409,8 +409,12 @@ class SqliteSubscription(Subscription):
             self._positions[record.partition] = record.offset + 1
         return found
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         self._check_open()
+        if generation is not None and generation != self._rounds:
+            return
         # What was given to another member meanwhile is that one's to commit.
         owned = {
             where.partition: offset

@@ -13,7 +13,7 @@ same interface that also takes inserts.
 from naiad_query.clickhouse_http.app import Answer, Answering, Authenticate, clickhouse_app
 from naiad_query.clickhouse_http.asked import Asked, Credentials
 from naiad_query.clickhouse_http.errors import AskedWrongly
-from naiad_query.clickhouse_http.server import HttpServer
+from naiad_query.clickhouse_http.reading import ReadOnly, authentication
 
 __all__ = [
     "Answer",
@@ -22,6 +22,7 @@ __all__ = [
     "AskedWrongly",
     "Authenticate",
     "Credentials",
-    "HttpServer",
+    "ReadOnly",
+    "authentication",
     "clickhouse_app",
 ]

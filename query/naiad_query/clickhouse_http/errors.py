@@ -57,8 +57,9 @@ class AskedWrongly(Exception):
 
     @property
     def text(self) -> str:
-        name = _NAMES.get(self.code)
-        return f"Code: {self.code}. DB::Exception: {self.message}{f' ({name})' if name else ''}"
+        name = f" ({_NAMES[self.code]})" if self.code in _NAMES else ""
+        message = self.message.removesuffix(name)
+        return f"Code: {self.code}. DB::Exception: {message}{name}"
 
 
 class EngineRefused(AskedWrongly):
