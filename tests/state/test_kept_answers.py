@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from support_clickhouse import clickhouse, migrated
 from support_query import BEGIN, Reading, Spool, reading
 from support_valkey import Valkey
 
@@ -146,6 +147,26 @@ def test_a_table_that_was_exchanged_is_another(store: Store) -> None:
     store.command("EXCHANGE TABLES writers AND other")
     after = [watermarks.of_runs(store, PROJECT, [1]), watermarks.of_project(store, PROJECT)]
     assert not set(before) & set(after)
+
+
+def test_with_a_store_over_http_too(tmp_path: Path, valkey: Valkey) -> None:
+    with (
+        clickhouse(tmp_path / "store") as server,
+        migrated(server.url) as store,
+        reading(store, tmp_path / "r", state_url=valkey.url) as keeps,
+        keeps.client() as client,
+    ):
+        spool = Spool(PROJECT, "r").create().metrics({"loss": [1, 2, 3]})
+        keeps.write(spool)
+        for value in (3.0, 9.0):
+            for _ in range(2):
+                before = hits(valkey)
+                table = client.runs_table(PROJECT)
+                chart = client.metric_buckets(PROJECT)
+                assert table.column("loss:float_series").to_pylist() == [value]
+                assert chart.column("last_y").to_pylist()[-1] == value
+            assert hits(valkey) == before + 2
+            keeps.write(spool.metrics({"loss": [9]}, steps=[2]))
 
 
 def test_a_chart_of_an_ended_run_stays_while_others_log(
