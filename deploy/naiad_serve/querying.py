@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from importlib.metadata import version
 
 from naiad_consumers.audit import audit
+from naiad_eventlog import open_event_log
 from naiad_proto.v1 import query_pb2
+from naiad_proto.v1.query_pb2 import AuditResponse
 from naiad_query import QueryService, metrics
+from naiad_query.service import Audit
 from naiad_serve import engines
 from naiad_serve.calls import CallObserver
 from naiad_serve.grpcserver import GrpcServer
@@ -16,6 +18,7 @@ from naiad_serve.ingesting import file_store, serve, token_store
 from naiad_serve.process import Process
 from naiad_serve.stages import QuerySettings
 from naiad_state import Cache, State
+from naiad_store import Store
 
 SERVICE = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
 
@@ -24,10 +27,6 @@ async def query(settings: QuerySettings, process: Process) -> None:
     tokens = token_store(settings)
     store = await engines.store(process, settings.store)
     files = await file_store(process, settings.files, writable=False)
-    comparing = None
-    if settings.event_log:
-        event_log = await engines.event_log(process, settings.event_log)
-        comparing = functools.partial(audit, event_log, store)
     service = QueryService(
         store,
         files,
@@ -36,7 +35,7 @@ async def query(settings: QuerySettings, process: Process) -> None:
         mode="cluster",
         threads=settings.query_threads,
         cache=cache(settings, process),
-        audit=comparing,
+        audit=_audit(settings.event_log, store) if settings.event_log else None,
     )
     process.ending.push_async_callback(asyncio.to_thread, service.close)
     observer = CallObserver({SERVICE: metrics.answered})
@@ -49,3 +48,13 @@ def cache(settings: QuerySettings, process: Process) -> Cache | None:
     state = State.open(settings.state)
     process.ending.push_async_callback(state.close)
     return Cache(state)
+
+
+def _audit(url: str, store: Store) -> Audit:
+    """With a way to the log that is opened for each audit: questions don't wait for Kafka."""
+
+    async def compare(project: str, run_id: str | None) -> AuditResponse:
+        async with await open_event_log(url) as event_log:
+            return await audit(event_log, store, project, run_id)
+
+    return compare
