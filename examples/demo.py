@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from rich.table import Table
 
 import naiad.query.runs as runs
 from digits import PROJECT
+from naiad.exceptions import NaiadError
+from naiad.query import QueryClient
 
 HERE = Path(__file__).resolve().parent
 SIZES = (8, 32, 64, 128)
@@ -60,7 +63,7 @@ def platform(data: Path, port: int, dashboard_port: int) -> Iterator[Platform]:
     """`naiad up`, from its ready line until the block ends."""
     command = [
         # Takes the platform along should this process be killed.
-        *(sys.executable, "-m", "naiad_standalone.child", str(os.getpid())),
+        *(sys.executable, "-m", "naiad_serve.child", str(os.getpid())),
         *(sys.executable, "-m", "naiad", "up", "--data", str(data)),
         *("--port", str(port), "--dashboard-port", str(dashboard_port)),
     ]
@@ -84,6 +87,16 @@ def platform(data: Path, port: int, dashboard_port: int) -> Iterator[Platform]:
             process.wait()
         if process.stdout:
             process.stdout.close()
+
+
+@contextlib.contextmanager
+def running_platform(url: str) -> Iterator[Platform]:
+    """One that others started."""
+    with QueryClient(url) as client:
+        try:
+            yield Platform(url, client.server_info().dashboard_url)
+        except NaiadError as error:
+            raise DemoError(str(error)) from error
 
 
 # --- The trainings ------------------------------------------------------------------------
@@ -267,10 +280,10 @@ def cell(path: str, value: Any) -> str:
 # --- All of it ----------------------------------------------------------------------------
 
 
-def run_demo(data: Path, port: int, dashboard_port: int, epochs: int, once: bool) -> int:
+def run_demo(served: AbstractContextManager[Platform], epochs: int, once: bool) -> int:
     console.print("Starting Naiad ...")
-    with platform(data, port, dashboard_port) as up, tempfile.TemporaryDirectory() as witnesses:
-        console.print(f"Naiad is ready: {up.url}  dashboard {up.dashboard}")
+    with served as up, tempfile.TemporaryDirectory() as witnesses:
+        console.print(f"Naiad is ready: {up.url}  dashboard {up.dashboard or 'none'}")
         console.print(f"Training 12 small networks, {AT_ONCE} at a time; watch them there.")
         os.environ["NAIAD_URL"] = up.url
         logged = asyncio.run(train_all(up.url, Path(witnesses), epochs))
@@ -300,11 +313,17 @@ def main() -> int:
     arguments.add_argument("--data", type=Path, default=Path(".naiad"), help="(.naiad)")
     arguments.add_argument("--port", type=int, default=7420, help="(7420; 0: any)")
     arguments.add_argument("--dashboard-port", type=int, default=8501, help="(8501; 0: any)")
+    arguments.add_argument("--url", help="use the server there instead of starting one")
     given = arguments.parse_args()
     # So that a SIGTERM ends the platform in good order, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return run_demo(given.data, given.port, given.dashboard_port, given.epochs, given.once)
+        served = (
+            running_platform(given.url)
+            if given.url
+            else platform(given.data, given.port, given.dashboard_port)
+        )
+        return run_demo(served, given.epochs, given.once)
     except DemoError as error:
         console.print(f"demo: {error}", markup=False)
         return 1

@@ -230,6 +230,68 @@ class EventLogContract:
                 assert {r.partition for r in came} == moved
         assert "a fault of the member" in caplog.text
 
+    async def test_a_member_knows_what_it_owns_and_for_how_long(self, log: EventLog) -> None:
+        async with await log.subscribe("river", "g") as first:
+            generation = first.generation
+            assert generation
+            assert first.owned == {TopicPartition("river", n) for n in range(TOPIC.partitions)}
+            assert await first.confirm(generation)
+            assert not await first.confirm(generation - 1)
+
+            async def generation_over() -> None:
+                while await first.confirm(generation):
+                    await first.poll(wait=0.05)
+
+            async with await log.subscribe("river", "g") as second:
+                async with asyncio.timeout(30):
+                    await generation_over()
+                    # The group may have to settle.
+                    while not await first.confirm(first.generation):
+                        await first.poll(wait=0.05)
+                assert first.generation > generation
+                assert not first.owned & second.owned
+                assert len(first.owned | second.owned) == TOPIC.partitions
+                assert await second.confirm(second.generation)
+
+    async def test_a_late_commit_of_another_generation_is_left_out(self, log: EventLog) -> None:
+        for n in range(20):
+            await log.append("river", b"key %d" % n, b"v")
+        async with await log.subscribe("river", "g") as first:
+            generation = first.generation
+            records = await read(first, 20)
+            async with await log.subscribe("river", "g"):
+                pass
+            # Another one had some of them, and all of them are its own again.
+            async with asyncio.timeout(30):
+                while len(first.owned) < TOPIC.partitions or not await first.confirm(
+                    first.generation
+                ):
+                    await first.poll(wait=0.05)
+            await first.commit(next_offsets(records), generation=generation)
+            assert await first.committed() == {}
+            await first.commit(next_offsets(records), generation=first.generation)
+            assert await first.committed() == next_offsets(records)
+
+    async def test_a_member_knows_of_which_partitions_it_has_all(self, log: EventLog) -> None:
+        async with await log.subscribe("river", "g") as member:
+            async with asyncio.timeout(20):
+                while member.caught_up().keys() != member.owned:
+                    assert not await member.poll(wait=0.05)
+            # Others may be appending, and it can't have heard of that yet.
+            positions = [await log.append("river", b"key %d" % n, b"v") for n in range(20)]
+            await read(member, 20)
+            async with asyncio.timeout(20):
+                while member.caught_up().keys() != member.owned:
+                    assert not await member.poll(wait=0.05)
+            assert all(0 <= ago < 5 for ago in member.caught_up().values())
+            # One that was read in part, again from its beginning.
+            where = TopicPartition("river", positions[0].partition)
+            await member.seek(where, 0)
+            assert where not in member.caught_up()
+            async with asyncio.timeout(20):
+                while member.caught_up().keys() != member.owned:
+                    await member.poll(wait=0.05)
+
     async def test_end_offsets_are_beyond_every_record(self, log: EventLog) -> None:
         position = await log.append("river", b"k", b"v")
         ends = await log.end_offsets("river")
@@ -257,11 +319,17 @@ class EventLogContract:
         with pytest.raises(EventLogError, match="'absent'"):
             await log.subscribe("absent", "g")
         with pytest.raises(EventLogError, match="'river'"):
-            await log.create_topics([Topic("river", partitions=2)])
-        # Asking again for what is there is fine, and so are more partitions.
+            await log.create_topics([Topic("river", partitions=4, compacted=True)])
+        # Asking again for what is there is fine, and so are more partitions ...
         await log.create_topics([TOPIC])
         await log.create_topics([Topic("river", partitions=6)])
         assert len(await log.end_offsets("river")) == 6
+        # ... which stay when another process asks for as many as it knows of.
+        await log.create_topics([TOPIC])
+        assert len(await log.end_offsets("river")) == 6
+        await log.create_topics([Topic("keys", partitions=2, compacted=True)])
+        with pytest.raises(EventLogError, match="'keys'"):
+            await log.create_topics([Topic("keys", partitions=1, compacted=True)])
 
     async def test_concurrent_appends_all_arrive_once(self, log: EventLog) -> None:
         async def append(task: int) -> None:

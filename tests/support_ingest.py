@@ -16,6 +16,7 @@ from naiad_files import FileStore, open_file_store
 from naiad_ingest import SERVER_OPTIONS, IngestService
 from naiad_proto.v1.ingest_pb2_grpc import IngestServiceStub
 from naiad_proto.v1.log_pb2 import Envelope
+from naiad_state import Throttle
 
 SERVICE = "/naiad.v1.IngestService"
 
@@ -52,7 +53,10 @@ class Ingest:
 
 @contextlib.asynccontextmanager
 async def serving_ingest(
-    folder: Path, tokens: TokenStore | None = None, log: EventLog | None = None
+    folder: Path,
+    tokens: TokenStore | None = None,
+    log: EventLog | None = None,
+    throttle: Throttle | None = None,
 ) -> AsyncIterator[Ingest]:
     """Serves from `folder`; with a `log` of the caller's own, from that."""
     async with contextlib.AsyncExitStack() as ending:
@@ -61,7 +65,7 @@ async def serving_ingest(
             ending.push_async_callback(log.close)
             await log.create_topics(ALL_TOPICS)
         files = open_file_store(f"file://{folder}/files")
-        service = IngestService(log, files)
+        service = IngestService(log, files, throttle=throttle)
         await service.start()
         ending.push_async_callback(service.stop)
         server = grpc.aio.server(

@@ -60,6 +60,11 @@ class Naiad:
         return words[words.index("dashboard") + 1] if "dashboard" in words else ""
 
     @property
+    def sql(self) -> str:
+        words = self.ready_line.split()
+        return words[words.index("sql") + 1] if "sql" in words else ""
+
+    @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
@@ -138,11 +143,13 @@ def start_naiad(data: Path, *arguments: str, environment: Mapping[str, str] | No
 def running_naiad(
     data: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Naiad]:
-    """`naiad up` on free ports, without a dashboard unless asked for by --dashboard-port."""
+    """`naiad up` on free ports, without what is not asked for by its port."""
     if "--port" not in arguments:
         arguments = ("--port", "0", *arguments)
     if "--dashboard-port" not in arguments:
         arguments = ("--no-dashboard", *arguments)
+    if "--sql-port" not in arguments:
+        arguments = ("--no-sql", *arguments)
     naiad = start_naiad(data, *arguments, environment=environment)
     try:
         yield naiad

@@ -50,11 +50,13 @@ class CuttingProxy:
     """Passes bytes on to `port` until it cuts the connection, at a place that it draws.
 
     `done` counts what it did; `calm` lets everything through from then on; `hold` swallows
-    everything and answers nothing, as a firewall does.
+    everything and answers nothing, as a firewall does; `cut` ends all connections, so that
+    the next ones go to another `target`, say.
     """
 
     def __init__(self, port: int, seed: int) -> None:
-        self._target = port
+        self.target = port
+        self._ends: set[asyncio.WriteTransport] = set()
         self._random = random.Random(seed)
         self.done: Counter[str] = Counter()
         self.calm = False
@@ -71,19 +73,32 @@ class CuttingProxy:
         self._own.loop.call_soon_threadsafe(self._server.close)
         self._own.close()
 
+    def cut(self) -> None:
+        self._own.call(self._cut())
+
+    async def _cut(self) -> None:
+        for end in list(self._ends):
+            end.abort()
+
     async def _start(self) -> asyncio.Server:
         return await asyncio.start_server(self._serve, "127.0.0.1", 0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Python's own streams complain of a handler that ends so.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._connected(reader, writer)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.calm and self._random.random() < 0.2:
             self.done["refused"] += 1
             writer.transport.abort()
             return
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
+        self._ends.add(writer.transport)
         # Bytes until the cut, both ways together: within the greeting, a header, a batch.
         left = [self._random.choice((30, 300, 3_000, 30_000, 300_000))]
         ways = [
@@ -96,6 +111,7 @@ class CuttingProxy:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
+            self._ends.discard(writer.transport)
             for end in (writer, far_writer):
                 # RST, not FIN: nobody is told how far it got.
                 end.transport.abort()
@@ -186,7 +202,7 @@ class MeddlingProxy(grpc.GenericRpcHandler):
     def __init__(self, target: str, seed: int, rate: float = 0.5) -> None:
         self._target = target
         self._random = random.Random(seed)
-        self._rate = rate
+        self.rate = rate
         self.poison = b""
         self.answer: grpc.StatusCode | None = None
         self.done: Counter[str] = Counter()
@@ -203,7 +219,11 @@ class MeddlingProxy(grpc.GenericRpcHandler):
         self._own.close()
 
     async def _start(self) -> None:
-        self._channel = grpc.aio.insecure_channel(self._target)
+        # Back soon to a server that was away.
+        backoff = ("grpc.initial_reconnect_backoff_ms", "grpc.max_reconnect_backoff_ms")
+        self._channel = grpc.aio.insecure_channel(
+            self._target, options=[(name, 200) for name in backoff]
+        )
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
         self._server.add_generic_rpc_handlers((self,))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
@@ -229,11 +249,11 @@ class MeddlingProxy(grpc.GenericRpcHandler):
 
     async def _uploaded(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
         parts = [part async for part in requests]
-        if self._random.random() < self._rate / 2:
+        if self._random.random() < self.rate / 2:
             self.done["upload denied"] += 1
             await context.abort(self._random.choice(_DENIALS), "a fault of the proxy's")
         answer: bytes = await self._channel.stream_unary(_UPLOAD)(iter(parts))
-        if self._random.random() < self._rate / 2:
+        if self._random.random() < self.rate / 2:
             self.done["upload denied after"] += 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "a fault of the proxy's")
         return answer
@@ -245,7 +265,7 @@ class MeddlingProxy(grpc.GenericRpcHandler):
         if method == _WRITE and self.poison and self.poison in request:
             self.done["poisoned"] += 1
             await context.abort(grpc.StatusCode.INTERNAL, "the server stumbles")
-        fault = self._random.choice(FAULTS) if self._random.random() < self._rate else ""
+        fault = self._random.choice(FAULTS) if self._random.random() < self.rate else ""
         if fault:
             self.done[fault] += 1
         if fault == "denied before":

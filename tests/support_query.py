@@ -28,6 +28,7 @@ from naiad_proto.steps import to_micro
 from naiad_proto.v1 import records_pb2 as pb
 from naiad_proto.v1.log_pb2 import WriterProgress
 from naiad_query import QueryService
+from naiad_state import Cache, State
 from naiad_store import Store
 
 T = TypeVar("T")
@@ -166,8 +167,16 @@ class Spool:
 class Reading:
     """A store with a query server before it, on a thread of its own."""
 
-    def __init__(self, store: Store, folder: Path, tokens: TokenStore | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        tokens: TokenStore | None = None,
+        state_url: str = "",
+    ) -> None:
+        """With a `state_url` it keeps answers there."""
         self.store = store
+        self._state = State.open(state_url) if state_url else None
         self.files: FileStore = open_file_store(f"file://{folder / 'files'}")
         self._folder = folder
         self.tokens = tokens
@@ -175,7 +184,11 @@ class Reading:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._service = QueryService(
-            store, self.files, version="1.2.3", dashboard_url="http://here:8501"
+            store,
+            self.files,
+            version="1.2.3",
+            dashboard_url="http://here:8501",
+            cache=Cache(self._state) if self._state else None,
         )
         self._server: grpc.aio.Server | None = None
         self.port = self.call(self._start())
@@ -196,27 +209,41 @@ class Reading:
         for spool in spools:
             spool.batches.clear()
 
+    def write_slowly(self, spool: Spool, pause: float) -> None:
+        """The same with `pause` seconds after each batch."""
+        self.call(self._write(spool.batches, pause))
+        spool.batches.clear()
+
     def put(self, content: bytes, name: str) -> pb.FileReference:
         async def pieces() -> Any:
             yield content
 
         return self.call(self.files.put(pieces(), name=name, mime_type="text/plain"))
 
-    async def _write(self, batches: list[pb.Batch]) -> None:
+    async def _write(self, batches: list[pb.Batch], pause: float = 0.0) -> None:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             async with await open_event_log(f"sqlite:///{folder}/log.db") as log:
                 await log.create_topics(ALL_TOPICS)
-                for batch in batches:
-                    key = run_key(batch.project, batch.run_id)
-                    await log.append(RECORDS.name, key, seal(batch, received_at=BEGIN))
+                if not pause:
+                    await self._append(log, batches)
                 stop = asyncio.Event()
                 writing = asyncio.create_task(Writer(log, self.store).run(stop))
                 try:
                     async with asyncio.timeout(30):
+                        if pause:
+                            await self._append(log, batches, pause)
                         await self._stored(log, batches, writing)
                 finally:
                     stop.set()
                     await writing
+
+    @staticmethod
+    async def _append(log: EventLog, batches: list[pb.Batch], pause: float = 0.0) -> None:
+        for batch in batches:
+            key = run_key(batch.project, batch.run_id)
+            await log.append(RECORDS.name, key, seal(batch, received_at=BEGIN))
+            if pause:
+                await asyncio.sleep(pause)
 
     @staticmethod
     async def _stored(log: EventLog, batches: list[pb.Batch], writing: asyncio.Task[None]) -> None:
@@ -225,6 +252,8 @@ class Reading:
         async with await log.subscribe(PROGRESS.name, "tests") as told:
             while wanted and not writing.done():
                 for record in await told.poll(wait=1):
+                    if not record.value:
+                        continue
                     progress = WriterProgress.FromString(record.value)
                     # Without a gap, in whatever order they came.
                     first, last = progress.stored[0].first, progress.stored[0].last
@@ -244,15 +273,19 @@ class Reading:
         assert self._server
         self.call(self._server.stop(None))
         self._service.close()
+        if self._state:
+            self.call(self._state.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
 
 @contextlib.contextmanager
-def reading(store: Store, folder: Path, tokens: TokenStore | None = None) -> Iterator[Reading]:
+def reading(
+    store: Store, folder: Path, tokens: TokenStore | None = None, state_url: str = ""
+) -> Iterator[Reading]:
     folder.mkdir(parents=True, exist_ok=True)
-    server = Reading(store, folder, tokens)
+    server = Reading(store, folder, tokens, state_url)
     try:
         yield server
     finally:

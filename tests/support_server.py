@@ -23,6 +23,7 @@ from naiad_files import open_file_store
 from naiad_ingest import SERVER_OPTIONS, IngestService
 from naiad_proto.v1.log_pb2 import Envelope
 from naiad_proto.v1.records_pb2 import Batch
+from naiad_state import Limits, State, Throttle
 from naiad_store import Store
 
 T = TypeVar("T")
@@ -32,8 +33,16 @@ class Server:
     """An ingest server; `store` adds a writer behind it."""
 
     def __init__(
-        self, folder: Path, store: Store | None = None, tokens: TokenStore | None = None
+        self,
+        folder: Path,
+        store: Store | None = None,
+        tokens: TokenStore | None = None,
+        limits: Limits | None = None,
+        state_url: str = "",
     ) -> None:
+        """`limits` are shared by servers with the same `state_url`."""
+        self._limits = limits
+        self._state_url = state_url
         self._folder = folder
         self._store = store
         self._tokens = tokens
@@ -69,7 +78,15 @@ class Server:
         self._log = log = await open_event_log(f"sqlite:///{self._folder}/log.db")
         ending.push_async_callback(log.close)
         await log.create_topics(ALL_TOPICS)
-        service = IngestService(log, open_file_store(f"file://{self._folder}/files"))
+        throttle = None
+        if self._limits:
+            state = State.open(self._state_url) if self._state_url else None
+            if state:
+                ending.push_async_callback(state.close)
+            throttle = Throttle(self._limits, state)
+            ending.push_async_callback(throttle.close)
+        files = open_file_store(f"file://{self._folder}/files")
+        service = IngestService(log, files, throttle=throttle)
         await service.start()
         ending.push_async_callback(service.stop)
         if self._store:
@@ -116,10 +133,14 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, store: Store | None = None, tokens: TokenStore | None = None
+    folder: Path,
+    store: Store | None = None,
+    tokens: TokenStore | None = None,
+    limits: Limits | None = None,
+    state_url: str = "",
 ) -> Iterator[Server]:
     folder.mkdir(parents=True, exist_ok=True)
-    server = Server(folder, store, tokens)
+    server = Server(folder, store, tokens, limits, state_url)
     try:
         yield server.start()
     finally:

@@ -26,21 +26,16 @@ def measure(quick: bool) -> list[Row]:
         assert run.wait_for_processing(timeout=60)
         seen: list[tuple[float, int]] = []
         done = threading.Event()
-        reader = threading.Thread(target=_read, args=(up.url, seen, done))
+        reader = threading.Thread(target=read, args=(up.url, seen, done))
         reader.start()
         cpu = up.cpu_seconds()
-        logged, late = _log(run, seconds)
+        logged, late = log(run, seconds)
         cores = (up.cpu_seconds() - cpu) / seconds
         assert run.wait_for_processing(timeout=60)
         time.sleep(1)
         done.set()
         reader.join()
-    waits, at = [], 0
-    for step, when in enumerate(logged):
-        while seen[at][1] < step:
-            at += 1
-        waits.append(seen[at][0] - when)
-    p50, p99, most = quantiles(waits, 50, 99, 100)
+    p50, p99, most = quantiles(waits(logged, seen), 50, 99, 100)
     return [
         Row(
             "call → readable at 100,000 points/s: p50 / p99",
@@ -52,7 +47,7 @@ def measure(quick: bool) -> list[Row]:
     ]
 
 
-def _log(run: naiad.Run, seconds: int) -> tuple[list[float], float]:
+def log(run: naiad.Run, seconds: int) -> tuple[list[float], float]:
     """When each step was logged, and how much longer it took than it should."""
     pause = METRICS / POINTS_PER_SECOND
     paths = [f"train/layer{n}/loss" for n in range(METRICS)]
@@ -67,7 +62,17 @@ def _log(run: naiad.Run, seconds: int) -> tuple[list[float], float]:
     return logged, (time.perf_counter() - began) / seconds - 1
 
 
-def _read(url: str, seen: list[tuple[float, int]], done: threading.Event) -> None:
+def waits(logged: list[float], seen: list[tuple[float, int]]) -> list[float]:
+    """Seconds from logging each step until a reader had it."""
+    found, at = [], 0
+    for step, when in enumerate(logged):
+        while seen[at][1] < step:
+            at += 1
+        found.append(seen[at][0] - when)
+    return found
+
+
+def read(url: str, seen: list[tuple[float, int]], done: threading.Event) -> None:
     """The highest step that a reader gets, again and again, and when it asked."""
     with QueryClient(url) as client:
         while not done.is_set():

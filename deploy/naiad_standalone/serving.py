@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import os
-import signal
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from naiad_serve.errors import StartError
+from naiad_serve.logs import log_to_stderr
+from naiad_serve.signals import stop_on_signals
 from naiad_standalone.datafolder import DataFolder, DataFolderError
 from naiad_standalone.options import OptionError, Options
 
@@ -25,7 +24,7 @@ def serve(options: Options, *, verbose: bool = False) -> int:
     What the user can mend (a taken port, a folder in use, a bad file) is one line on
     stderr and status 1; anything else is a fault of ours and shows its traceback.
     """
-    _log_to_stderr(verbose)
+    log_to_stderr("INFO" if verbose else "WARNING")
     try:
         with DataFolder.open(options.data) as folder:
             return asyncio.run(_serve(options, folder))
@@ -36,12 +35,11 @@ def serve(options: Options, *, verbose: bool = False) -> int:
 
 async def _serve(options: Options, folder: DataFolder) -> int:
     stop = asyncio.Event()
-    _on_signals(stop)
+    stop_on_signals(stop)
 
     # Only now, because it takes a second or two: an engine, two gRPC services.
     from naiad_consumers import AlertConfigError
     from naiad_eventlog import EventLogError
-    from naiad_standalone.children import StartError
     from naiad_standalone.standalone import Standalone
     from naiad_store import StoreError
 
@@ -77,34 +75,16 @@ def _announce(standalone: Standalone, folder: DataFolder) -> None:
             "More: naiad token create --help",
             err=True,
         )
+    if standalone.sql_lacks:
+        click.echo(f"There is no SQL over HTTP: {standalone.sql_lacks}", err=True)
     parts = [f"Naiad is ready: {standalone.url}"]
     if standalone.dashboard_url:
         parts.append(f"dashboard {standalone.dashboard_url}")
+    if standalone.sql_url:
+        parts.append(f"sql {standalone.sql_url}")
+    if standalone.metrics_url:
+        parts.append(f"metrics {standalone.metrics_url}")
     parts.append(f"data in {folder.path}")
     # Someone who closed our stdout still wants the server.
     with contextlib.suppress(BrokenPipeError):
         click.echo("  ".join(parts))
-
-
-def _on_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-
-    def handle(number: int) -> None:
-        if stop.is_set():
-            # Asked twice: everything acknowledged is durable, so this loses nothing.
-            os._exit(128 + number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, handle, number)
-
-
-def _log_to_stderr(verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    # They tell of every request.
-    for noisy in ("httpx", "httpcore", "clickhouse_connect"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

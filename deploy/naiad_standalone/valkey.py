@@ -7,7 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from naiad_standalone.children import Child, StartError
+from naiad_serve.children import Child
+from naiad_serve.errors import StartError
 
 # The kernel's bound on a unix socket's path, without the closing zero.
 _LONGEST_SOCKET_PATH = 107

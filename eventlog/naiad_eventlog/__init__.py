@@ -10,6 +10,7 @@ Promised:
 - A group gets each record at least once: from its committed position, or from any
   position that it asks for. What it has not committed comes again after a restart.
 - Within a group a partition has one owner at a time.
+- Old records are dropped by age and size (`Retainer`), never one that a group still needs.
 
 A URL picks the engine: `sqlite:///path/to/log.db` on one machine, `kafka://host:port` in a
 cluster.
@@ -28,6 +29,7 @@ from naiad_eventlog.interface import (
     TopicPartition,
 )
 from naiad_eventlog.opening import open_event_log
+from naiad_eventlog.retention import Retainer, Retention
 
 __all__ = [
     "EventLog",
@@ -36,6 +38,8 @@ __all__ = [
     "OnRevoke",
     "Position",
     "Record",
+    "Retainer",
+    "Retention",
     "StartFrom",
     "Subscription",
     "Topic",

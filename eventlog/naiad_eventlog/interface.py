@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from naiad_eventlog.retention import Retention
 
 
 class EventLogError(Exception):
@@ -39,7 +42,8 @@ class Position(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic to be there. `compacted` keeps at least the newest record of each key for
-    ever, and may drop older ones of the key."""
+    ever, and may drop older ones of the key; a newest one with an empty value says that the
+    key is no more wanted, and may go too a day later."""
 
     name: str
     partitions: int = 1
@@ -82,6 +86,27 @@ OnRevoke = Callable[[], Awaitable[Mapping[TopicPartition, int]]]
 class Subscription(abc.ABC):
     """One member of a consumer group reading one topic. Not for use by several tasks."""
 
+    @property
+    @abc.abstractmethod
+    def generation(self) -> int:
+        """Rises whenever the partitions were given out anew, also when this member got the
+        same ones. What `poll` returned belongs to the generation that stands right after."""
+
+    @property
+    @abc.abstractmethod
+    def owned(self) -> frozenset[TopicPartition]:
+        """This member's partitions, as far as it knows: it may have been taken for dead."""
+
+    @abc.abstractmethod
+    async def confirm(self, generation: int) -> bool:
+        """Asks the group. True: at some moment after the call nobody else had been given the
+        partitions of `generation`. False: they may be another's, or nobody answered."""
+
+    @abc.abstractmethod
+    def caught_up(self) -> dict[TopicPartition, float]:
+        """The partitions owned of which everything has been handed out, and how many seconds
+        ago the log was seen to hold no more."""
+
     @abc.abstractmethod
     async def poll(
         self, *, max_records: int = 500, max_bytes: int = 16 * 1024 * 1024, wait: float = 0.1
@@ -94,11 +119,16 @@ class Subscription(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         """Stores, for the group, the offset of the *next* record wanted per partition.
 
         Leaves out, silently, partitions that are another member's by now: what was polled
-        of them comes again, to that one. Raises EventLogError when the log doesn't answer.
+        of them comes again, to that one. With `generation` it leaves out all, unless that is
+        the generation still: a partition that went away and came back was another's meanwhile,
+        who may know better what was dealt with. Raises EventLogError when the log doesn't
+        answer.
         """
 
     @abc.abstractmethod
@@ -133,10 +163,14 @@ class Subscription(abc.ABC):
 class EventLog(abc.ABC):
     """An open event log. Safe for use by many tasks of one event loop."""
 
+    # How long to keep records, as the URL says; `retention.Retainer` acts on it.
+    retention: Retention
+
     @abc.abstractmethod
     async def create_topics(self, topics: Sequence[Topic]) -> None:
-        """Makes the topics that are missing. Raises EventLogError when one is there with
-        other settings that can't be reconciled (fewer partitions wanted than there are)."""
+        """Makes the topics that are missing. One that is there with more partitions keeps
+        them. Raises EventLogError when one is there with settings that can't be reconciled,
+        like more partitions of a compacted one."""
 
     @abc.abstractmethod
     async def append(self, topic: str, key: bytes, value: bytes) -> Position:
@@ -160,6 +194,40 @@ class EventLog(abc.ABC):
     @abc.abstractmethod
     async def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
         """The offset that the next record of each partition would get, at the least."""
+
+    @abc.abstractmethod
+    async def start_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        """The offset, per partition, from which on nothing was dropped, so that who has read
+        everything below it has missed nothing. 0 where nothing ever was; of no meaning on a
+        compacted topic."""
+
+    @abc.abstractmethod
+    async def committed(self, topic: str, group: str) -> dict[TopicPartition, int]:
+        """The next offset per partition as the group has committed it, asked from outside;
+        partitions without one are absent."""
+
+    @abc.abstractmethod
+    async def members(self, topic: str, group: str) -> int:
+        """How many members the group has that read the topic now."""
+
+    @abc.abstractmethod
+    async def retain(
+        self,
+        topic: str,
+        *,
+        before: int | None = None,
+        max_bytes: int | None = None,
+        needed_by: Collection[str] = (),
+    ) -> int:
+        """Drops the oldest records of each partition: those that the log took before `before`
+        (milliseconds since the Unix epoch), then as many as it takes for about `max_bytes` to be
+        left. Returns how many went.
+
+        Never drops what a group may still ask for: what lies beyond the commits of any group
+        that has committed something of the topic, and everything as long as one of `needed_by`
+        has committed nothing. Raises EventLogError for a compacted or unknown topic. Appends
+        and reads go on meanwhile.
+        """
 
     @abc.abstractmethod
     async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:

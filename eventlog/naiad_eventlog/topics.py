@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from naiad_eventlog.interface import Topic
+from naiad_eventlog.interface import Record, Topic
 
 # Envelopes: everything that ingest took. Key: run_key().
 RECORDS = Topic("naiad.records", partitions=8)
@@ -12,9 +12,24 @@ PROGRESS = Topic("naiad.progress", partitions=1, compacted=True)
 # DeadLetters: records that a consumer could not read. Key: as on their own topic.
 DEAD = Topic("naiad.dead")
 
-ALL_TOPICS = (RECORDS, PROGRESS, DEAD)
+# Holds nothing. Who has its only partition is the alerter that works; the others stand by.
+ALERTER_LEAD = Topic("naiad.alerter.lead")
+
+ALL_TOPICS = (RECORDS, PROGRESS, DEAD, ALERTER_LEAD)
 
 
 def run_key(project: str, run_id: str) -> bytes:
     """Key of a run's records. Unambiguous, because a run id has no slash."""
     return f"{project}/{run_id}".encode()
+
+
+def about(record: Record) -> dict[str, object]:
+    """Where a record of runs stands and whose it is, for structured logs (`extra=`)."""
+    project, _, run = record.key.decode("utf-8", "replace").rpartition("/")
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "project": project,
+        "run": run,
+    }

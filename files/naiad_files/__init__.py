@@ -2,8 +2,8 @@
 
 Enter: bytes, in pieces of any size. Leave: a `FileReference` whose key is made of the
 content, and later the same bytes. Promised: a reference exists only when its file is whole
-and on disk; the same content is kept once; nobody ever sees half a file, whatever is killed
-meanwhile.
+and kept; the same content is kept once; nobody ever sees half a file, whatever is killed
+meanwhile. A URL says where: a folder (`file:///…`) or a bucket (`s3://…`).
 """
 
 from naiad_files.interface import FileNotFound, FileStore, FileStoreError, WrongContent

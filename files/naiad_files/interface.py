@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Protocol
 
 from naiad_proto.v1.records_pb2 import FileReference
+
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class FileStoreError(Exception):
@@ -39,3 +42,28 @@ class FileStore(Protocol):
         ...
 
     async def exists(self, key: str) -> bool: ...
+
+    async def check(self) -> None:
+        """Returns if files can be written and read now. Raises `FileStoreError` otherwise."""
+        ...
+
+
+def reference(digest: str, size: int, name: str, mime_type: str) -> FileReference:
+    return FileReference(key=digest, size_bytes=size, mime_type=mime_type, sha256=digest, name=name)
+
+
+def check_content(found: str, announced: str) -> None:
+    """Raises `WrongContent` unless the digest found is the one announced, if any was."""
+    if announced and found != announced:
+        raise WrongContent(
+            f"the content's sha256 is {found}, announced was {announced}; was the file"
+            " changed meanwhile?"
+        )
+
+
+def path_of(key: str) -> str:
+    """Where a file stands within a store. Raises `FileNotFound`: a key from outside must not
+    become a path to somewhere else."""
+    if not _KEY.fullmatch(key):
+        raise FileNotFound(f"{key!r} is not the key of a file")
+    return f"{key[:2]}/{key[2:]}"

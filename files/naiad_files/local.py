@@ -12,17 +12,21 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import re
 import tempfile
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from naiad_files.interface import FileNotFound, FileStoreError, WrongContent
+from naiad_files.interface import (
+    FileNotFound,
+    FileStoreError,
+    check_content,
+    path_of,
+    reference,
+)
 from naiad_proto.v1.records_pb2 import FileReference
 
-_KEY = re.compile(r"[0-9a-f]{64}")
 _PIECE = 1024 * 1024
 _LEFT_OVER_AFTER = 24 * 3600.0
 
@@ -44,55 +48,55 @@ class LocalFileStore:
     ) -> FileReference:
         digest = hashlib.sha256()
         size = 0
-        with _disk_errors():
+        with disk_errors():
             handle, path = await asyncio.to_thread(tempfile.mkstemp, dir=self._coming)
         file = os.fdopen(handle, "wb")
         try:
             async for chunk in chunks:
                 size += len(chunk)
                 await asyncio.to_thread(digest.update, chunk)
-                with _disk_errors():
+                with disk_errors():
                     await asyncio.to_thread(file.write, chunk)
             found = digest.hexdigest()
-            if sha256 and found != sha256:
-                raise WrongContent(
-                    f"the content's sha256 is {found}, announced was {sha256}; was the file"
-                    " changed meanwhile?"
-                )
-            with _disk_errors():
+            check_content(found, sha256)
+            with disk_errors():
                 await asyncio.to_thread(self._keep, file, path, found)
         finally:
-            with _disk_errors():
+            with disk_errors():
                 file.close()
                 with contextlib.suppress(FileNotFoundError):  # kept: renamed
                     os.unlink(path)
-        return FileReference(
-            key=found, size_bytes=size, mime_type=mime_type, sha256=found, name=name
-        )
+        return reference(found, size, name, mime_type)
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         path = self._path(key)
-        with _disk_errors():
+        with disk_errors():
             try:
                 file = await asyncio.to_thread(path.open, "rb")
             except FileNotFoundError:
                 raise FileNotFound(f"there is no file {key!r}") from None
         with file:
             while True:
-                with _disk_errors():
+                with disk_errors():
                     piece = await asyncio.to_thread(file.read, _PIECE)
                 if not piece:
                     return
                 yield piece
 
     async def exists(self, key: str) -> bool:
-        return await asyncio.to_thread(self._path(key).is_file)
+        try:
+            path = self._path(key)
+        except FileNotFound:
+            return False
+        return await asyncio.to_thread(path.is_file)
+
+    async def check(self) -> None:
+        with disk_errors(), tempfile.TemporaryFile(dir=self._coming) as file:
+            file.write(b"Naiad")
+            file.flush()
 
     def _path(self, key: str) -> Path:
-        # A key from outside must not become a path to somewhere else.
-        if not _KEY.fullmatch(key):
-            raise FileNotFound(f"{key!r} is not the key of a file")
-        return self._folder / key[:2] / key[2:]
+        return self._folder / path_of(key)
 
     def _keep(self, file: BinaryIO, path: str, key: str) -> None:
         """Syncs, then names."""
@@ -121,7 +125,7 @@ class LocalFileStore:
 
 
 @contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
     """What the disk says, as a `FileStoreError`; not around what the caller's chunks raise."""
     try:
         yield

@@ -8,14 +8,16 @@ Promised:
 - A bad item costs itself only. It is named with its reason, to the sender in the answer
   and to every consumer in the envelope; what can't be taken as a whole is INVALID_ARGUMENT.
 - Memory is bounded: past the bound, and when the log is full, the sender is told how long
-  to wait.
+  to wait; so is who sends more than the limits allow.
 - An epoch is durable before any batch that carries it is acknowledged, so `OpenWriter`
   knows it also after a crash.
 
     validation/  what may stand in a batch        admission  bytes under way
     envelope     what is logged                   epochs     who wrote a run before
     progress     how far is stored                uploads    files
+    limiting     what a batch takes from limits
     service      the four calls                   options    of the gRPC server
+    counting     points of a batch                metrics    for Prometheus
 """
 
 from naiad_ingest.options import SERVER_OPTIONS

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import grpc
 
 from naiad_ingest.errors import Refused
+from naiad_ingest.metrics import IN_FLIGHT_BYTES
 
 # Batches wait here for the log's sync: enough for a slow disk and many shippers, and a
 # small part of the memory of any machine that runs a server.
@@ -40,7 +41,9 @@ class Admission:
                 retry_after=_RETRY_AFTER,
             )
         self._bytes += size
+        IN_FLIGHT_BYTES.inc(size)
         try:
             yield
         finally:
             self._bytes -= size
+            IN_FLIGHT_BYTES.dec(size)

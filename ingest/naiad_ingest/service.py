@@ -14,10 +14,13 @@ from naiad_auth import current_principal
 from naiad_eventlog import EventLog, EventLogError, EventLogFull
 from naiad_eventlog.topics import RECORDS, run_key
 from naiad_files import FileStore
-from naiad_ingest.admission import Admission
+from naiad_ingest import metrics
+from naiad_ingest.admission import MAX_BYTES_IN_FLIGHT, Admission
+from naiad_ingest.counting import points_taken
 from naiad_ingest.envelope import batch_bytes, seal
 from naiad_ingest.epochs import Epochs
 from naiad_ingest.errors import Refused, invalid
+from naiad_ingest.limiting import Limiting
 from naiad_ingest.progress import Progress
 from naiad_ingest.rights import need_any, need_write
 from naiad_ingest.uploads import upload
@@ -36,6 +39,7 @@ from naiad_proto.v1.ingest_pb2 import (
     WriteBatchResponse,
 )
 from naiad_proto.v1.records_pb2 import Batch
+from naiad_state import Throttle
 
 if TYPE_CHECKING:
     from naiad_ingest.errors import Context
@@ -52,10 +56,19 @@ _Response = TypeVar("_Response")
 class IngestService:
     """Serves from `start` to `stop`; `log` has its topics already and stays open longer."""
 
-    def __init__(self, log: EventLog, files: FileStore) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        files: FileStore,
+        *,
+        max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT,
+        throttle: Throttle | None = None,
+    ) -> None:
+        """`throttle`: limits of what is sent, none without it; its maker closes it."""
         self._log = log
         self._files = files
-        self._admission = Admission()
+        self._limiting = Limiting(throttle) if throttle else None
+        self._admission = Admission(max_bytes_in_flight)
         self._epochs = Epochs(log)
         self._progress = Progress(log)
 
@@ -104,6 +117,12 @@ class IngestService:
         with self._admission.hold(len(request)):
             raw, batch = _parse(request)
             need_write(current_principal(), batch.project)
+            refusal: Refused | None = None
+            if self._limiting:
+                refusal = await self._limiting.refusal_of(batch, len(request))
+            if self._limiting and refusal:
+                # A writer that has to wait, even for long, must not look dead.
+                raw, batch = self._limiting.sign_of_life(batch, refusal)
             if len(raw) > _IN_THREAD_BYTES:
                 rejections = await asyncio.to_thread(check_batch, batch)
             else:
@@ -111,20 +130,23 @@ class IngestService:
             key = run_key(batch.project, batch.run_id)
             # Before the batch, or a crash in between would leave an epoch unknown.
             await self._epochs.record(batch.project, batch.run_id, batch.writer_id, batch.epoch)
-            # The log may take a while, and its columns are large.
-            del batch
             # Also a heartbeat, and a batch of which nothing was taken: it tells that the
             # writer lives, and accounts for the records that it carries.
-            position = await self._log.append(
-                RECORDS.name,
-                key,
-                seal(
-                    raw,
-                    received_at=_now(),
-                    principal=current_principal().name,
-                    rejections=rejections,
-                ),
+            sealed = seal(
+                raw,
+                received_at=_now(),
+                principal=current_principal().name,
+                rejections=rejections,
             )
+            points = points_taken(batch, rejections)
+            # The log may take a while, and its columns are large.
+            del batch
+            began = time.perf_counter()
+            position = await self._log.append(RECORDS.name, key, sealed)
+            metrics.APPEND_SECONDS.observe(time.perf_counter() - began)
+            if refusal:
+                raise refusal
+            metrics.taken(points, len(raw), rejections)
         return WriteBatchResponse(
             position=LogPosition(
                 topic=position.topic, partition=position.partition, offset=position.offset

@@ -7,21 +7,29 @@ import grpc
 from naiad_store import StoreError, StoreUnavailable
 
 # https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
+BAD_ARGUMENTS = 36
+UNKNOWN_FUNCTION = 46
+UNKNOWN_TABLE = 60
+SYNTAX_ERROR = 62
+READONLY = 164
 BAD_PATTERN = 427
+ACCESS_DENIED = 497
 LIMITS = {158, 159, 160, 241, 307, 396}
 
 
 class Refused(Exception):
     """The call ends with this status; the message is for the user."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, number: int = BAD_ARGUMENTS) -> None:
+        """`number`: of ClickHouse's errors the one that its own drivers know this by."""
         super().__init__(message)
         self.code = code
         self.message = message
+        self.number = number
 
 
-def invalid(message: str) -> Refused:
-    return Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+def invalid(message: str, number: int = BAD_ARGUMENTS) -> Refused:
+    return Refused(grpc.StatusCode.INVALID_ARGUMENT, message, number)
 
 
 def of_store(error: StoreError) -> Refused:

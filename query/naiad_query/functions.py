@@ -8,6 +8,7 @@ a later release of the engine brings under a kind that nobody here has judged is
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 import sqlglot
@@ -79,8 +80,9 @@ class Functions(NamedTuple):
         allowed = {name.lower() for name in named if not _NEVER.fullmatch(name.lower())}
         return cls(frozenset(allowed), frozenset(every - allowed))
 
-    def forbidden(self, sql: str) -> str | None:
-        """A function in `sql` that is not allowed, or a name that may stand for one."""
+    def forbidden(self, sql: str, columns: Collection[str] = ()) -> str | None:
+        """A function in `sql` that is not allowed, or a name that may stand for one, other than
+        those of `columns`."""
         # With an end on each side.
         tokens: list[Token | None] = [None, *sqlglot.tokenize(sql, read="clickhouse"), None]
         for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
@@ -89,7 +91,7 @@ class Functions(NamedTuple):
             if after and after.token_type == TokenType.L_PAREN:
                 if not self._may_call(token.text):
                     return token.text
-            elif token.text.lower() in self.others - _WORDS and not (
+            elif token.text.lower() in self.others - _WORDS - frozenset(columns) and not (
                 # A new name, a column of a table, or that table.
                 (before and before.text.upper() in ("AS", ".")) or (after and after.text == ".")
             ):

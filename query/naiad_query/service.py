@@ -23,11 +23,13 @@ from naiad_proto.v1.query_pb2_grpc import (
 from naiad_query import asking
 from naiad_query.chunks import chunks, table_chunks
 from naiad_query.errors import Refused, invalid, of_store
+from naiad_query.keeping import KeptTables
 from naiad_query.naming import WORDS, Names, words
 from naiad_query.sql import Sql
 from naiad_query.table import runs_table
+from naiad_state import Cache
 from naiad_store import Store, StoreError
-from naiad_store.selects import attributes, inheritance
+from naiad_store.selects import attributes, inheritance, watermarks
 from naiad_store.selects.attributes import Attribute, What
 from naiad_store.selects.buckets import metric_buckets
 from naiad_store.selects.derived import derived_names
@@ -39,7 +41,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
 
 # Questions at a time; the store's own threads do the work.
-_WORKERS = 16
+THREADS = 16
 DEFAULT_BUCKETS = 1000
 MAX_BUCKETS = 10_000
 _AXES = {
@@ -72,6 +74,10 @@ class _Asked(NamedTuple):
     names: Sequence[Attribute]
 
 
+# Project, and a run or None for all of them.
+Audit = Callable[[str, str | None], Awaitable[pb.AuditResponse]]
+
+
 class QueryService(QueryServiceServicer):
     """Answers from `store` and `files`, as the principal that the interceptor found."""
 
@@ -83,15 +89,25 @@ class QueryService(QueryServiceServicer):
         version: str,
         dashboard_url: str = "",
         mode: str = "embedded",
+        threads: int = THREADS,
+        cache: Cache | None = None,
+        audit: Audit | None = None,
     ) -> None:
-        """`dashboard_url` and `mode` ("embedded", "cluster") are what GetServerInfo says."""
+        """`dashboard_url` and `mode` ("embedded", "cluster") are what GetServerInfo says;
+        `threads` is how many questions are asked at a time; `cache` is where tables and charts
+        are kept, and its maker closes what it stands on; `audit` compares log and store, where
+        this process has a way to the log."""
+        self._audit = audit
+        # It reads all there is: one is enough for a server.
+        self._auditing = asyncio.Semaphore(1)
         self._store = store
+        self._kept = KeptTables(cache, version) if cache else None
         self._files = files
         self._sql = Sql(store)
         self._info = pb.GetServerInfoResponse(
             version=version, dashboard_url=dashboard_url, mode=mode
         )
-        self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="naiad query")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="naiad query")
 
     def add_to(self, server: grpc.aio.Server) -> None:
         add_QueryServiceServicer_to_server(self, server)
@@ -148,7 +164,13 @@ class QueryService(QueryServiceServicer):
     ) -> AsyncIterator[pb.FetchRunsTableResponse]:
         def answer() -> Iterator[bytes]:
             self._need(request.project)
-            yield from table_chunks(runs_table(self._store, request))
+            yield from table_chunks(
+                self._table(
+                    b"runs table " + request.SerializeToString(deterministic=True),
+                    lambda: watermarks.of_project(self._store, request.project),
+                    lambda: runs_table(self._store, request),
+                )
+            )
 
         async for arrow in self._stream(context, answer):
             yield pb.FetchRunsTableResponse(arrow=arrow)
@@ -207,15 +229,23 @@ class QueryService(QueryServiceServicer):
                 raise invalid(f"from_x is {from_x:g}, beyond to_x, {to_x:g}; swap them")
             what = asking.what(request.attributes, "float_series")
             asked = self._asked(request.project, request.runs, what, request.own_points_only)
-            found = metric_buckets(
-                self._store,
-                asked.scope,
-                [name.path for name in asked.names],
-                axis=_AXES[request.x_axis],
-                from_x=from_x,
-                to_x=to_x,
-                columns=columns,
-                include_previews=request.include_previews,
+            paths = [name.path for name in asked.names]
+            axis, previews = _AXES[request.x_axis], request.include_previews
+            found = self._table(
+                repr(
+                    ("buckets", asked.scope, paths, axis, from_x, to_x, columns, previews)
+                ).encode(),
+                lambda: watermarks.of_runs(self._store, request.project, asked.scope.sources),
+                lambda: metric_buckets(
+                    self._store,
+                    asked.scope,
+                    paths,
+                    axis=axis,
+                    from_x=from_x,
+                    to_x=to_x,
+                    columns=columns,
+                    include_previews=previews,
+                ),
             )
             found = found.set_column(0, "run", asked.runs.column(found.column("place")))
             found = found.set_column(1, "path", words(found.column("path")))
@@ -294,6 +324,28 @@ class QueryService(QueryServiceServicer):
 
     # --- how calls are answered ----------------------------------------------------------------
 
+    async def Audit(self, request: pb.AuditRequest, context: Context) -> Any:
+        if self._audit is None:
+            await context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                "this query service has no way to the event log: set NAIAD_EVENT_LOG for it",
+            )
+        await self._one(context, lambda: self._need(request.project))
+        try:
+            async with self._auditing:
+                answer = await self._audit(request.project, request.run_id or None)
+        except Refused as refused:
+            await context.abort(refused.code, refused.message)
+        except StoreError as error:
+            reason = of_store(error)
+            await context.abort(reason.code, reason.message)
+        if request.run_id and not answer.runs:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"neither log nor store know a run {request.run_id!r} of {request.project}",
+            )
+        return answer
+
     def _need(self, project: str) -> None:
         asking.need_project(self._store, current_principal(), project)
 
@@ -310,6 +362,14 @@ class QueryService(QueryServiceServicer):
             Names(runs, by_experiment=selector.by_experiment),
             found,
         )
+
+    def _table(
+        self, question: bytes, watermark: Callable[[], bytes], make: Callable[[], pa.Table]
+    ) -> pa.Table:
+        """What `make` returns, now or when it was asked the same before."""
+        if self._kept is None:
+            return make()
+        return self._kept.table(current_principal(), question, watermark, make)
 
     def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
         # With the context, which holds the principal.
@@ -338,6 +398,8 @@ class QueryService(QueryServiceServicer):
             return next(pieces, None)
 
         loop = asyncio.get_running_loop()
+        if self._kept:
+            self._kept.loop = loop
         try:
             while True:
                 piece = await loop.run_in_executor(self._threads, context_of_call.run, step)

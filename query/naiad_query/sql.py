@@ -8,6 +8,8 @@ only the projects that the principal may read; the store is asked read-only, wit
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import grpc
 import pyarrow as pa
@@ -17,7 +19,14 @@ from sqlglot import exp
 from naiad_auth import Principal
 from naiad_proto.limits import check_project
 from naiad_proto.v1 import query_pb2 as pb
-from naiad_query.errors import LIMITS, Refused, invalid
+from naiad_query.errors import (
+    BAD_ARGUMENTS,
+    LIMITS,
+    READONLY,
+    UNKNOWN_TABLE,
+    Refused,
+    invalid,
+)
 from naiad_query.functions import Functions
 from naiad_query.statements import OWN, VIEW, Question, judged, known, parsed
 from naiad_store import Store, StoreError
@@ -45,12 +54,10 @@ class Sql:
         statement = parsed(request.sql)
         if isinstance(statement, exp.Describe | exp.Show | exp.Command):
             return self._about(request.sql)
-        if self._functions is None:
-            self._functions = Functions.of(self._store)
-        question = judged(statement, self._functions)
+        question = judged(statement, self.functions())
         # One more than is given by default tells whether something would be missing.
         limit = request.limit or DEFAULT_ROWS + 1
-        before = _with_views(question, principal)
+        before = with_views(question, principal)
         columns = self._ask(f"DESCRIBE TABLE ({before}SELECT * FROM ({question.sql}))")
         found = self._ask(f"{before}SELECT {_shown(columns)} FROM ({question.sql}) LIMIT {limit}")
         if not request.limit and found.num_rows > DEFAULT_ROWS:
@@ -61,14 +68,17 @@ class Sql:
             )
         return found
 
+    def functions(self) -> Functions:
+        """Raises StoreError."""
+        if self._functions is None:
+            self._functions = Functions.of(self._store)
+        return self._functions
+
     def _ask(self, sql: str) -> pa.Table:
-        settings = {
-            "readonly": 1, "max_execution_time": MAX_SECONDS, "max_memory_usage": MAX_BYTES
-        }  # fmt: skip
         try:
-            return self._store.query(sql, settings=settings)
+            return self._store.query(sql, settings=fence())
         except StoreError as error:
-            raise _refused(error) from error
+            raise refused(error) from error
 
     def _about(self, text: str) -> pa.Table:
         """SHOW TABLES and DESCRIBE, of the views."""
@@ -81,14 +91,24 @@ class Sql:
             case ["describe" | "desc", *rest] if rest[:-1] in ([], ["table"], ["view"]) and rest:
                 name = words[-1]
                 if name not in views.VIEWS:
-                    raise invalid(f"there is no view {name!r}; {known()}")
+                    raise invalid(f"there is no view {name!r}; {known()}", UNKNOWN_TABLE)
                 found = self._store.query(f"DESCRIBE TABLE {views.VIEWS[name]}")
                 return found.select(["name", "type"])
-        raise invalid("only SELECT, SHOW TABLES and DESCRIBE are allowed: this is for reading")
+        raise invalid(
+            "only SELECT, SHOW TABLES and DESCRIBE are allowed: this is for reading", READONLY
+        )
 
 
-def _with_views(question: Question, principal: Principal) -> str:
-    """The views of the question, which hold only what `principal` may read."""
+def fence() -> dict[str, object]:
+    """Settings under which the store is asked."""
+    return {"readonly": 1, "max_execution_time": MAX_SECONDS, "max_memory_usage": MAX_BYTES}
+
+
+def with_views(
+    question: Question, principal: Principal, others: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The views of the question, which hold only what `principal` may read; and SELECTs of
+    `others`, which everyone may."""
     allowed = ""
     if principal.read is not None:
         # A name that isn't one is in no row; and it could end the quotes.
@@ -98,7 +118,9 @@ def _with_views(question: Question, principal: Principal) -> str:
     clauses = [
         f'"{VIEW}{name}" AS (SELECT * FROM {views.VIEWS[name]}{allowed})'
         for name in sorted(question.views)
+        if name not in others
     ]
+    clauses += [f'"{VIEW}{name}" AS ({others[name]})' for name in others if name in question.views]
     return f"WITH {', '.join(clauses)} " if clauses else ""
 
 
@@ -115,7 +137,7 @@ def _shown(columns: pa.Table) -> str:
     return f"* REPLACE ({', '.join(seconds)})" if seconds else "*"
 
 
-def _refused(error: StoreError) -> Refused:
+def refused(error: StoreError) -> Refused:
     """ClickHouse's message without what is ours."""
     text = str(error).removeprefix("a query failed: ")
     _, colon, message = text.partition("DB::Exception: ")
@@ -132,5 +154,6 @@ def _refused(error: StoreError) -> Refused:
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             f"the statement needs more than {MAX_SECONDS} s or {MAX_BYTES >> 30} GiB; ask for less."
             f" {message}",
+            error.code or BAD_ARGUMENTS,
         )
-    return invalid(message)
+    return invalid(message, error.code or BAD_ARGUMENTS)

@@ -15,7 +15,14 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
-from naiad_query.errors import invalid
+from naiad_query.errors import (
+    ACCESS_DENIED,
+    READONLY,
+    SYNTAX_ERROR,
+    UNKNOWN_FUNCTION,
+    UNKNOWN_TABLE,
+    invalid,
+)
 from naiad_query.functions import Functions
 from naiad_store.selects import views
 
@@ -49,26 +56,32 @@ def parsed(text: str) -> exp.Expression:
     except sqlglot.errors.SqlglotError as error:
         raise _no_sql(text, error) from error
     except RecursionError as error:
-        raise invalid("the statement is nested too deeply") from error
+        raise invalid("the statement is nested too deeply", SYNTAX_ERROR) from error
     if not statements:
-        raise invalid("there is no statement; ask for example: select * from runs")
+        raise invalid("there is no statement; ask for example: select * from runs", SYNTAX_ERROR)
     if len(statements) > 1:
-        raise invalid(f"one statement at a time; there are {len(statements)}")
+        raise invalid(f"one statement at a time; there are {len(statements)}", SYNTAX_ERROR)
     statement = statements[0]
     if isinstance(statement, _PLAIN):
         return statement
     if not isinstance(statement, _STATEMENTS):
-        raise invalid(f"only SELECT is allowed, not {_verb(text)}: this is for reading")
+        raise invalid(f"only SELECT is allowed, not {_verb(text)}: this is for reading", READONLY)
     return statement
 
 
-def judged(statement: exp.Expression, functions: Functions) -> Question:
-    """The statement over the views. Raises Refused for what it may not do."""
+def judged(
+    statement: exp.Expression,
+    functions: Functions,
+    there: Collection[str] = tuple(views.VIEWS),
+    columns: Collection[str] = (),
+) -> Question:
+    """The statement over the views that are `there`, which have `columns` that are named like
+    functions. Raises Refused for what it may not do."""
     for select in statement.find_all(exp.Query):
         if select.args.get("settings") or select.args.get("format"):
-            raise invalid("SETTINGS and FORMAT are not allowed here; leave them out")
+            raise invalid("SETTINGS and FORMAT are not allowed here; leave them out", READONLY)
     if statement.find(exp.Into):
-        raise invalid(_INTO)
+        raise invalid(_INTO, READONLY)
     if statement.find(exp.Final):
         raise invalid("leave FINAL out: the views show each thing once")
     if found := statement.find(exp.Placeholder, exp.Parameter, exp.SessionParameter):
@@ -79,13 +92,13 @@ def judged(statement: exp.Expression, functions: Functions) -> Question:
         if call.name.lower() == "in":
             raise invalid("write x IN (...) instead of in(x, ...)")
     statement = statement.copy()
-    used = _renamed(statement)
+    used = _renamed(statement, there)
     try:
         sql = statement.sql("clickhouse", normalize_functions=False, comments=False)
     except RecursionError as error:
         raise invalid("the statement is nested too deeply") from error
-    if name := functions.forbidden(sql):
-        raise invalid(f"there is no function {name} here: {_FUNCTIONS}")
+    if name := functions.forbidden(sql, columns):
+        raise invalid(f"there is no function {name} here: {_FUNCTIONS}", UNKNOWN_FUNCTION)
     return Question(sql, used)
 
 
@@ -96,7 +109,7 @@ _FUNCTIONS = (
 _INTO = "INTO is not allowed here; `naiad sql ... > file` keeps the rows"
 
 
-def _renamed(statement: exp.Expression) -> set[str]:
+def _renamed(statement: exp.Expression, there: Collection[str]) -> set[str]:
     """Gives the tables in `statement` their names for the store; returns the views among
     them."""
     used: set[str] = set()
@@ -106,12 +119,12 @@ def _renamed(statement: exp.Expression) -> set[str]:
     for table in tables:
         if not isinstance(table.this, exp.Identifier):
             raise invalid(f"{_shown(table.this)} is a table function, and there are none here;"
-                          f" read the views {', '.join(views.VIEWS)}")  # fmt: skip
+                          f" read the views {', '.join(views.VIEWS)}", ACCESS_DENIED)  # fmt: skip
         name = table.name
         if table.db or table.catalog:
-            raise invalid(f"{_shown(table)}: name a view alone; {known()}")
-        if not own[id(table)] and name not in views.VIEWS:
-            raise invalid(f"there is no view {name!r}; {known()}")
+            raise invalid(f"{_shown(table)}: name a view alone; {known()}", UNKNOWN_TABLE)
+        if not own[id(table)] and name not in there:
+            raise invalid(f"there is no view {name!r}; {known()}", UNKNOWN_TABLE)
         prefix = OWN if own[id(table)] else VIEW
         if prefix == VIEW:
             used.add(name)
@@ -166,12 +179,12 @@ def _check_in(place: exp.In) -> None:
 def _no_sql(text: str, error: sqlglot.errors.SqlglotError) -> Exception:
     verb = _verb(text)
     if verb.lower() in _NOT_READING:
-        return invalid(f"only SELECT is allowed, not {verb}: this is for reading")
+        return invalid(f"only SELECT is allowed, not {verb}: this is for reading", READONLY)
     if re.search(r"\binto\s+outfile\b", text, re.IGNORECASE):
-        return invalid(_INTO)
+        return invalid(_INTO, READONLY)
     # Without colours and the parser's own classes.
     first = re.sub(r"\x1b\[[0-9;]*m| for <class '[^']*'>", "", str(error).splitlines()[0])
-    return invalid(f"this is no SQL: {first}")
+    return invalid(f"this is no SQL: {first}", SYNTAX_ERROR)
 
 
 def _verb(text: str) -> str:

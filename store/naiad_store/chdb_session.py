@@ -55,6 +55,10 @@ class ChdbSession:
             data = answer.bytes()
         return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
 
+    def formatted(self, sql: str, kind: str) -> bytes:
+        with self._busy:
+            return bytes(self._open_connection().query(sql, kind).bytes() or b"")
+
     def batches(self, sql: str, parameters: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
         """The answer as it comes; one empty batch, for its schema, when it has no rows."""
         statement, bound = _bind(sql, parameters)

@@ -58,13 +58,19 @@ _PASSING = frozenset(
         252,  # TOO_MANY_PARTS
         279,  # ALL_CONNECTION_TRIES_FAILED
         285,  # TOO_FEW_LIVE_REPLICAS
+        286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
         319,  # UNKNOWN_STATUS_OF_INSERT
+        369,  # ALL_REPLICAS_ARE_STALE
+        394,  # QUERY_WAS_CANCELLED, as at a server's shutdown
         415,  # ALL_REPLICAS_LOST
         439,  # CANNOT_SCHEDULE_TASK
         473,  # DEADLOCK_AVOIDED
+        574,  # DISTRIBUTED_TOO_MANY_PENDING_BYTES
         999,  # KEEPER_EXCEPTION
     }
 )
+# Under the number of any C++ exception, where it isn't the engine's own.
+_NO_SPACE = "No space left on device"
 _ABOUT_ROWS = frozenset(
     {
         6,  # CANNOT_PARSE_TEXT
@@ -90,7 +96,7 @@ def store_error(
 ) -> StoreError:
     """The error for ClickHouse's `message`, as one line that begins with `what` failed."""
     line = f"{what} failed: {one_line(message)}"
-    if code in _PASSING:
+    if code in _PASSING or _NO_SPACE in message:
         return StoreUnavailable(line, code)
     if inserting and code in _ABOUT_ROWS:
         return RowsRefused(line, code)

@@ -32,13 +32,33 @@ def types_of_run(store: Store, project: str, run: int) -> list[tuple[str, str]]:
     return list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
 
+def paths_warned_of(store: Store, project: str, run: int) -> list[str]:
+    """The path of each warning that was said of the run's records."""
+    found = store.query(
+        "SELECT JSONExtractString(arrayJoin(warnings), 'path') AS path FROM writers FINAL"
+        " WHERE project = {project:String} AND run = {run:UInt64}",
+        {"project": project, "run": run},
+    )
+    return [str(path) for path in found.column(0).to_pylist()]
+
+
 def rows_of_writers(
     store: Store, projects: Iterable[str], runs: Iterable[int]
 ) -> list[dict[str, Any]]:
-    """The rows of `writers` of these runs; each as it stands in the table."""
+    """The rows of `writers` of these runs, of every partition; each as it stands in the
+    table."""
     rows: list[dict[str, Any]] = store.query(
         "SELECT * FROM writers FINAL WHERE project IN {projects:Array(String)}"
         " AND run IN {runs:Array(UInt64)}",
         {"projects": sorted(projects), "runs": sorted(runs)},
     ).to_pylist()
     return rows
+
+
+def highest_epoch(store: Store) -> int:
+    """The highest under which anybody has owned a partition, or written as its owner."""
+    found = store.query(
+        "SELECT greatest((SELECT max(epoch) FROM owners),"
+        " (SELECT bitShiftRight(max(row_version), 40) FROM writers)) AS epoch"
+    )
+    return int(found.column(0)[0].as_py())

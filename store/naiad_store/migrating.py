@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
+from naiad_store.alone import alone
 from naiad_store.errors import StoreError, StoreTooNew
+from naiad_store.layout import names_made
 
 if TYPE_CHECKING:
     from naiad_store.store import Store
@@ -58,22 +61,55 @@ def known_migrations() -> list[Migration]:
     return found
 
 
-def migrate(store: Store, migrations: list[Migration] | None = None) -> None:
-    """Applies what is missing. A statement that was interrupted is simply run again.
+@functools.cache
+def names_of_tables() -> frozenset[str]:
+    """Of all tables and views that the migrations make."""
+    statements = [line for migration in known_migrations() for line in migration.statements()]
+    return frozenset(names_made([_TABLE, *statements]))
 
-    Raises StoreTooNew when the store has migrations that this release doesn't know, and
-    StoreError when an applied one was edited since.
+
+def missing_migrations(store: Store) -> list[str]:
+    """Names of what this release brings and the store doesn't have yet. Raises StoreTooNew
+    when the store has more, StoreError when it can't be asked."""
+    if not store.query("SELECT 1 FROM system.tables WHERE database = currentDatabase()"
+                       " AND name = 'migrations'").num_rows:  # fmt: skip
+        return [migration.name for migration in known_migrations()]
+    return [migration.name for migration in _missing(store, known_migrations())]
+
+
+def migrate(store: Store, migrations: list[Migration] | None = None) -> list[str]:
+    """Applies what is missing and returns its names. A statement that was interrupted is
+    simply run again. Of several processes that start at once one applies and the others wait.
+
+    Raises StoreTooNew when the store has migrations that this release doesn't know,
+    StoreError when an applied one was edited since, StoreUnavailable when another process
+    doesn't come to an end with it.
     """
     migrations = known_migrations() if migrations is None else migrations
-    store.command(_TABLE)
-    rows = store.query("SELECT number, name, checksum FROM migrations FINAL ORDER BY number")
-    applied = {row["number"]: (row["name"], row["checksum"]) for row in rows.to_pylist()}
-    newest = max(applied, default=0)
-    if newest > len(migrations):
-        raise StoreTooNew(
-            f"the store {store.url} was made by a newer Naiad (migration {applied[newest][0]});"
-            " upgrade with pip install --upgrade naiad"
-        )
+    store.define(_TABLE)
+    if not _missing(store, migrations):
+        return []
+    with alone(store):
+        # Another process may have applied some before it was our turn.
+        missing = _missing(store, migrations)
+        for migration in missing:
+            for statement in migration.statements():
+                store.define(statement)
+            store.command(
+                "INSERT INTO migrations (number, name, checksum) VALUES"
+                " ({number:UInt32}, {name:String}, {checksum:String})",
+                {
+                    "number": migration.number,
+                    "name": migration.name,
+                    "checksum": migration.checksum,
+                },
+            )
+    return [migration.name for migration in missing]
+
+
+def _missing(store: Store, migrations: list[Migration]) -> list[Migration]:
+    applied = _applied(store, migrations)
+    missing = []
     for migration in migrations:
         if migration.number in applied:
             if applied[migration.number][1] != migration.checksum:
@@ -82,14 +118,18 @@ def migrate(store: Store, migrations: list[Migration] | None = None) -> None:
                     f" {store.url}; put it back and add a new one"
                 )
             continue
-        for statement in migration.statements():
-            store.command(statement)
-        store.command(
-            "INSERT INTO migrations (number, name, checksum) VALUES"
-            " ({number:UInt32}, {name:String}, {checksum:String})",
-            {
-                "number": migration.number,
-                "name": migration.name,
-                "checksum": migration.checksum,
-            },
+        missing.append(migration)
+    return missing
+
+
+def _applied(store: Store, known: list[Migration]) -> dict[int, tuple[str, str]]:
+    """Name and checksum of each, by number. Raises StoreTooNew."""
+    rows = store.query("SELECT number, name, checksum FROM migrations FINAL ORDER BY number")
+    applied = {row["number"]: (row["name"], row["checksum"]) for row in rows.to_pylist()}
+    newest = max(applied, default=0)
+    if newest > len(known):
+        raise StoreTooNew(
+            f"the store {store.url} was made by a newer Naiad (migration {applied[newest][0]});"
+            " upgrade with pip install --upgrade naiad"
         )
+    return applied

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import io
+import time
 import weakref
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Self, TypeVar
 
 import pyarrow as pa
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ServerError
 
 from naiad_store import folder as folders
+from naiad_store.address import Address, parse_address, without_password
 from naiad_store.chdb_session import ChdbSession
 from naiad_store.clients import Clients, connect
-from naiad_store.errors import RowsRefused, StoreError, StoreUnavailable, one_line, store_error
-from naiad_store.migrating import migrate
+from naiad_store.errors import StoreError, StoreUnavailable
+from naiad_store.layout import laid_out
+from naiad_store.migrating import migrate, names_of_tables
+from naiad_store.server import Answered, BrokenOff, ServerClient
+from naiad_store.telling import told
+
+T = TypeVar("T")
 
 # A returned insert is on disk and readable: offsets are committed on the strength of it. (The
 # sync is a setting of the tables: fsync_after_insert in the migrations.)
@@ -33,7 +39,9 @@ _INSERT_SETTINGS: Mapping[str, object] = {
     "max_insert_threads": 1,
 }
 
-_CODE = re.compile(r"\bCode:\s*(\d+)")
+_UNKNOWN_DATABASE = 81
+# A read that found the way to a server cut is asked again after these, in seconds.
+_PAUSES = (0.1, 0.5)
 
 
 class Store:
@@ -42,51 +50,81 @@ class Store:
     Every method may be called from any thread, and calls of several run at once.
     """
 
-    def __init__(self, url: str, database: str, folder: Path | None) -> None:
-        self.url = url
-        self.database = database
-        self._folder = folder
-        self._clients = Clients(url, database)
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        # For messages; it has no password in it.
+        self.url = address.shown
+        self.database = address.database
+        self._holds_folder = address.folder is not None
+        self._clients: Clients | ServerClient
+        if address.folder is not None:
+            self._clients = Clients(address.shown, address.database)
+        else:
+            self._clients = ServerClient(address)
         self._sessions = weakref.WeakSet[ChdbSession]()
         self._closed = False
 
     @classmethod
-    def open(cls, url: str, *, database: str = "naiad") -> Store:
-        """Opens `chdb:///absolute/folder` or a `clickhouse://user:password@host:port`.
+    def open(cls, url: str, *, database: str | None = None) -> Store:
+        """Opens `chdb:///absolute/folder` or `clickhouse[s]://user:password@host:port/database`
+        (docs/store.md has the options). `database` is used instead of the URL's.
 
         The database is made if it is missing; `migrate` fills it. Raises StoreBusy when
-        another process has the folder, StoreError when it can't be opened.
+        another process has the folder, StoreUnavailable when the server can't be reached now,
+        StoreError when the URL or the store is wrong.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in {"chdb", "clickhouse", "clickhouses"}:
-            raise StoreError(
-                f"store {url!r} has the unknown scheme {parts.scheme!r}; use"
-                " chdb:///absolute/folder or clickhouse://host:port"
-            )
-        folder = None
-        if parts.scheme == "chdb":
-            if parts.netloc or not parts.path.strip("/"):
-                raise StoreError(f"store {url!r} is not of the form chdb:///absolute/folder")
-            # chDB compares folders letter by letter.
-            folder = Path(parts.path).resolve()
-            url = f"chdb://{folder}"
-            folders.take(folder)
-        store = cls(url, database, folder)
+        return cls._open(parse_address(url, database))
+
+    def beside(self, database: str) -> Store:
+        """Another database of the same engine, opened anew. Raises as `open` does."""
+        return self._open(replace(self.address, database=database))
+
+    @classmethod
+    def _open(cls, address: Address) -> Store:
+        if address.folder is not None:
+            folders.take(address.folder)
+        store = cls(address)
         try:
-            client = connect(url)
-            try:
-                client.command(f"CREATE DATABASE IF NOT EXISTS {_quoted(database)}")
-            finally:
-                client.close()
-        except Exception as error:
+            store._make_database()
+        except BaseException:
             store.close()
-            raise StoreError(
-                f"the store {_without_password(url)} can't be opened: {one_line(str(error))}"
-            ) from error
+            raise
         return store
 
+    def _make_database(self) -> None:
+        address = self.address
+        with self._told(f"opening the store {self.url}"):
+            if isinstance(self._clients, ServerClient):
+                try:
+                    with self._clients.one():
+                        # Who may only read can open a store that is there.
+                        return
+                except ServerError as error:
+                    if error.code != _UNKNOWN_DATABASE:
+                        raise
+                client = self._clients.connect(None)
+            else:
+                client = connect(address.shown)
+            try:
+                cluster = address.cluster
+                client.command(
+                    f"CREATE DATABASE IF NOT EXISTS {quoted(address.database)}"
+                    + (f" ON CLUSTER {quoted(cluster.name)}" if cluster else "")
+                )
+            finally:
+                client.close()
+
+    @property
+    def named(self) -> str:
+        """For messages: no password."""
+        return without_password(self.url)
+
     def migrate(self) -> None:
-        """Brings the tables up to this release. Raises StoreTooNew when they are beyond."""
+        """Brings the tables up to this release, once a swap of tables that was cut off is
+        finished. Raises StoreTooNew when they are beyond."""
+        from naiad_store.swapping import finish_swaps
+
+        finish_swaps(self)
         migrate(self)
 
     def insert(self, table: str, rows: pa.Table) -> None:
@@ -100,8 +138,14 @@ class Store:
         if rows.num_rows == 0:
             return
         what = f"inserting {rows.num_rows} rows into {table}"
-        with _told(what, inserting=True), self._clients.one() as client:
-            client.insert_arrow(table, rows, settings=dict(_INSERT_SETTINGS))
+        with self._told(what, inserting=True), self._clients.one() as client:
+            summary = client.insert_arrow(table, rows, settings=dict(_INSERT_SETTINGS))
+            if not self._holds_folder and not summary.summary.get("query_id"):
+                # A page of a proxy may well have status 200.
+                raise StoreUnavailable(
+                    f"{what} failed: what answers at {self.url} is not ClickHouse: a proxy before"
+                    " it, perhaps"
+                )
 
     def query(
         self,
@@ -111,17 +155,26 @@ class Store:
     ) -> pa.Table:
         """The answer to a SELECT with `{name:Type}` parameters, under `settings`, which
         hold for this question alone. Raises StoreError."""
-        with _told("a query"):
-            if self._folder is not None and settings:
-                with self._session(settings) as session:
-                    return session.query(sql, parameters or {})
-            with self._clients.one() as client:
-                return client.query_arrow(
-                    sql,
-                    parameters=dict(parameters or {}),
-                    settings=dict(settings or {}),
-                    use_strings=True,
-                )
+        if self.address.folder is not None and settings:
+            with self._told("a query"), self._session(settings) as session:
+                return session.query(sql, parameters or {})
+        return self._asked(
+            lambda client: client.query_arrow(
+                sql,
+                parameters=dict(parameters or {}),
+                settings=dict(settings or {}),
+                use_strings=True,
+            )
+        )
+
+    def formatted(self, sql: str, kind: str, settings: Mapping[str, object] | None = None) -> bytes:
+        """The whole answer in one of ClickHouse's formats. Raises StoreError."""
+        if self.address.folder is not None:
+            with self._told("a query"), self._session(settings or {}) as session:
+                return session.formatted(sql, kind)
+        return self._asked(
+            lambda client: client.raw_query(sql, settings=dict(settings or {}), fmt=kind)
+        )
 
     def stream(
         self,
@@ -132,27 +185,36 @@ class Store:
         """The same in batches as they come, for answers that need not be in memory whole:
         at least one, which is empty when there are no rows. Other questions may be asked
         meanwhile, and an iterator that is left alone ends its question."""
-        with _told("a query"):
-            if self._folder is not None:
-                with self._session(settings or {}) as session:
-                    yield from session.batches(sql, parameters or {})
-                return
-            with self._clients.one() as client:
-                source = client.raw_stream(
-                    sql, dict(parameters or {}), dict(settings or {}), fmt="ArrowStream"
-                )
-                with source, pa.ipc.open_stream(source) as reader:
-                    some = False
-                    for batch in reader:
-                        some = True
-                        yield batch
-                    if not some:
-                        yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+        if self.address.folder is not None:
+            with self._told("a query"), self._session(settings or {}) as session:
+                yield from session.batches(sql, parameters or {})
+            return
+        with (
+            self._told("a query"),
+            self._answer(sql, parameters, settings) as source,
+            pa.ipc.open_stream(source) as reader,
+        ):
+            some = False
+            for batch in reader:
+                if self._closed:
+                    raise StoreError("the store was closed in the middle of a question")
+                some = True
+                yield batch
+            if not some:
+                yield pa.RecordBatch.from_pylist([], schema=reader.schema)
 
     def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> object:
         """Runs a statement that is not a SELECT of rows. Raises StoreError."""
-        with _told("a statement"), self._clients.one() as client:
+        with self._told("a statement"), self._clients.one() as client:
             return client.command(sql, parameters=dict(parameters or {}))
+
+    def define(self, statement: str) -> None:
+        """Runs a statement that makes or changes a table or view: on a cluster on all of its
+        servers, and as its layout wants it. Raises StoreError."""
+        cluster = self.address.cluster
+        names = names_of_tables() if cluster else ()
+        for one in laid_out(statement, cluster, self.database, names):
+            self.command(one)
 
     def close(self) -> None:
         """Waits a while for calls under way, ends streams and gives the folder free.
@@ -161,9 +223,9 @@ class Store:
         for session in list(self._sessions):
             session.close()
         self._clients.close()
-        if self._folder is not None:
-            folders.give(self._folder)
-            self._folder = None
+        if self._holds_folder and self.address.folder is not None:
+            folders.give(self.address.folder)
+            self._holds_folder = False
 
     def __enter__(self) -> Self:
         return self
@@ -180,43 +242,53 @@ class Store:
     def _session(self, settings: Mapping[str, object]) -> Iterator[ChdbSession]:
         if self._closed:
             raise StoreError("the store is closed")
-        session = ChdbSession(str(self._folder), self.database, settings)
+        session = ChdbSession(str(self.address.folder), self.database, settings)
         self._sessions.add(session)
         try:
             yield session
         finally:
             session.close()
 
+    @contextlib.contextmanager
+    def _answer(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None,
+        settings: Mapping[str, object] | None,
+    ) -> Iterator[io.BufferedIOBase]:
+        """The Arrow stream that a server answers."""
+        given = {"output_format_arrow_string_as_string": 1, **(settings or {})}
+        response = self._asked(
+            lambda client: client.raw_stream(sql, dict(parameters or {}), given, fmt="ArrowStream")
+        )
+        answered = Answered(response)
+        # Arrow takes less than it asked for as the end.
+        with io.BufferedReader(answered, 1 << 16) as source:
+            try:
+                yield source
+            except (pa.ArrowException, OSError) as error:
+                if reason := answered.reason():
+                    raise BrokenOff(reason, error) from error
+                raise
 
-@contextlib.contextmanager
-def _told(what: str, *, inserting: bool = False) -> Iterator[None]:
-    """Turns errors of the engine into ours."""
-    try:
-        yield
-    except ServerError as error:
-        if error.code is None and isinstance(error, OperationalError):
-            # No answer of the server at all.
-            raise StoreUnavailable(f"{what} failed: {one_line(str(error))}") from error
-        raise store_error(what, str(error), error.code, inserting=inserting) from error
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        kind = RowsRefused if inserting else StoreError
-        raise kind(f"{what} failed: {one_line(str(error))}") from error
-    except OSError as error:
-        # Arrow's word for a stream that is none.
-        raise StoreUnavailable(
-            f"{what} failed: its answer can't be read: {one_line(str(error))}"
-        ) from error
-    except (ClickHouseError, pa.ArrowException, RuntimeError) as error:
-        message = str(error).removeprefix("Streaming query failed: ")
-        code = _CODE.search(message)
-        raise store_error(
-            what, message, int(code[1]) if code else None, inserting=inserting
-        ) from error
+    def _asked(self, read: Callable[[Client], T]) -> T:
+        """`read` of a client; of a server's again when the way to it was cut."""
+        for pause in (*(_PAUSES if self.address.folder is None else ()), None):
+            try:
+                with self._told("a query"), self._clients.one() as client:
+                    return read(client)
+            except StoreUnavailable as error:
+                # A number is the server's own word for how it is.
+                if pause is None or error.code is not None:
+                    raise
+                time.sleep(pause)
+        raise AssertionError  # for the type checker
+
+    def _told(
+        self, what: str, *, inserting: bool = False
+    ) -> contextlib.AbstractContextManager[None]:
+        return told(what, self.address, inserting=inserting)
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//…@", url)
-
-
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from support_browser import chromium, needs_chromium, tab
-from support_naiad import clean_environment, running_naiad
+from support_homes import Home
+from support_naiad import clean_environment
 
 from naiad.query import runs
 
@@ -19,30 +20,28 @@ PROJECT = "examples/digits"
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Data folder of a demo that has run, and what it printed."""
-    data = tmp_path_factory.mktemp("demo") / "data"
+def printed(home: Home) -> str:
+    """What a demo printed that has run there."""
     done = subprocess.run(
         [
-            *(sys.executable, str(ROOT / "examples/demo.py"), "--once", "--data", str(data)),
+            *(sys.executable, str(ROOT / "examples/demo.py"), "--once", *home.demo_options),
             # Fewer than a user's demo, whose trainings are most of its time.
-            *("--port", "0", "--dashboard-port", "0", "--epochs", "10"),
+            *("--epochs", "10"),
         ],
         env=clean_environment(COLUMNS="120"), capture_output=True, text=True, timeout=110,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return data, done.stdout
+    return done.stdout
 
 
 def test_it_prints_12_runs_as_the_store_has_them(
-    demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+    home: Home, printed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, printed = demo
     rows = [line for line in printed.splitlines() if "mlp-" in line]
     assert len(rows) == 12
     assert "Everything that the 12 runs logged came back" in printed
-    with running_naiad(data) as naiad:
+    with home.serving() as naiad:
         monkeypatch.setenv("NAIAD_URL", naiad.url)
         table = runs.fetch_runs_table(
             project=PROJECT,
@@ -57,16 +56,14 @@ def test_it_prints_12_runs_as_the_store_has_them(
     assert table["val/accuracy"].iloc[0] > 0.9
 
 
-def test_a_missing_point_would_be_told(
-    demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("printed")
+def test_a_missing_point_would_be_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo's own check can fail: it is shown a claim that the store does not hold."""
     sys_path = str(ROOT / "examples")
     monkeypatch.syspath_prepend(sys_path)
     import demo as demo_module
 
-    data, _ = demo
-    with running_naiad(data) as naiad:
+    with home.serving() as naiad:
         monkeypatch.setenv("NAIAD_URL", naiad.url)
         run, name = next(
             iter(runs.fetch_runs_table(project=PROJECT, attributes="sys/name")["sys/name"].items())
@@ -92,13 +89,13 @@ def test_a_missing_point_would_be_told(
 
 @pytest.mark.browser
 @needs_chromium
+@pytest.mark.usefixtures("printed")
 def test_three_of_its_runs_are_three_named_curves(
-    demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the table of runs to their curves, with the values that the query API gives."""
-    data, _ = demo
     with (
-        running_naiad(data, "--dashboard-port", "0") as naiad,
+        home.serving(dashboard=True) as naiad,
         chromium() as browser,
         tab(browser, naiad.dashboard) as page,
     ):

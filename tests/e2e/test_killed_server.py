@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support_naiad import clean_environment, free_port, start_naiad, wait_until
+from support_homes import Home
+from support_naiad import clean_environment, wait_until
 
 from naiad.query import runs
 
@@ -31,10 +32,11 @@ with naiad.Run(project="faults/kill", run_id="survivor") as run:
 """
 
 
-def test_kill_the_tree_while_a_run_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, end, said = tmp_path / "data", tmp_path / "end", tmp_path / "said"
-    # One port for all lives of the server, as the client knows only one.
-    arguments = ("--port", str(free_port()), "--no-dashboard")
+@pytest.mark.timeout(600)
+def test_kill_all_of_it_while_a_run_logs(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, said = tmp_path / "end", tmp_path / "said"
 
     def calls() -> int:
         return len(said.read_text().splitlines())
@@ -43,10 +45,8 @@ def test_kill_the_tree_while_a_run_logs(tmp_path: Path, monkeypatch: pytest.Monk
         wanted = calls() + more
         wait_until(lambda: calls() >= wanted, 60, what)
 
-    naiad = start_naiad(data, *arguments)
-    environment = clean_environment(
-        NAIAD_URL=naiad.url, NAIAD_LOG_DIRECTORY=str(tmp_path / "spool")
-    )
+    home.start()
+    environment = clean_environment(NAIAD_URL=home.url, NAIAD_LOG_DIRECTORY=str(tmp_path / "spool"))
     with said.open("w") as output:
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(end)], stdout=output, env=environment
@@ -54,20 +54,18 @@ def test_kill_the_tree_while_a_run_logs(tmp_path: Path, monkeypatch: pytest.Monk
     try:
         for _ in range(3):
             wait_for_calls(400, "calls while the server runs")
-            naiad.kill_tree()
-            naiad.close()
+            home.kill()
             wait_for_calls(200, "calls without a server")
-            naiad = start_naiad(data, *arguments)
+            home.start()
         wait_for_calls(400, "calls after the last restart")
         end.touch()
-        assert writer.wait(90) == 0
-        monkeypatch.setenv("NAIAD_URL", naiad.url)
+        assert writer.wait(150) == 0
+        monkeypatch.setenv("NAIAD_URL", home.url)
         check(calls())
     finally:
         if writer.poll() is None:
             writer.kill()
         writer.wait()
-        naiad.close()
 
 
 def check(steps: int) -> None:

@@ -47,7 +47,8 @@ async def test_topics_are_made_with_what_naiad_needs(kafka_url: str) -> None:
         await log.create_topics([Topic("river", 3), Topic("newest", compacted=True)])
     river, newest = await settings(url, "river"), await settings(url, "newest")
     assert river["cleanup.policy"] == "delete"
-    assert river["retention.ms"] == str(48 * 3600 * 1000)
+    # Whatever is asked for: brokers would not wait for groups.
+    assert river["retention.ms"] == river["retention.bytes"] == "-1"
     assert newest["cleanup.policy"] == "compact"
     for made in (river, newest):
         assert made["max.message.bytes"] == str(MAX_RECORD_BYTES)
@@ -81,17 +82,22 @@ async def test_topics_that_cannot_serve_are_named(
             await log.create_topics([Topic("river", compacted=compacted)])
 
 
-async def test_short_retention_is_warned_of(
+async def test_a_retention_of_the_brokers_own_is_warned_of(
     kafka_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = fresh(kafka_url)
-    for options in ({"retention_hours": 1}, {}):
-        async with await open_event_log(
-            url + "".join(f"&{k}={v}" for k, v in options.items())
-        ) as log:
-            assert "retention" not in caplog.text
-            await log.create_topics([Topic("river")])
-    assert "'river' keeps records for 1.0 hours only" in caplog.text
+    name = KafkaAddress.parse(url).prefix + "river"
+    wanted = {"max.message.bytes": str(MAX_RECORD_BYTES), "retention.ms": "3600000"}
+    client = await admin(url)
+    try:
+        await client.create_topics([NewTopic(name, 1, 1, topic_configs=wanted)])
+    finally:
+        await client.close()
+    async with await open_event_log(url) as log:
+        await log.create_topics([Topic("river"), Topic("other")])
+    warnings = [r.getMessage() for r in caplog.records if "is there with" in r.getMessage()]
+    assert len(warnings) == 1
+    assert "'river' is there with retention.ms=3600000" in warnings[0]
 
 
 async def test_asking_for_a_topic_does_not_make_it(kafka_url: str) -> None:

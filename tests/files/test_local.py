@@ -1,84 +1,29 @@
-"""The local file store: whole files or none, one per content."""
+"""The local file store keeps the contract, and what is its own."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import os
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from support_files import FileStoreContract, Kept
 
-from naiad_files import (
-    FileNotFound,
-    FileStoreError,
-    LocalFileStore,
-    WrongContent,
-    open_file_store,
-)
-
-
-async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
-    for chunk in chunks:
-        yield chunk
+from naiad_files import FileStoreError, LocalFileStore, open_file_store
 
 
 def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(chunks=st.lists(st.binary(max_size=100)))
-def test_any_content_in_any_pieces_comes_back(tmp_path: Path, chunks: list[bytes]) -> None:
-    async def round_trip() -> None:
-        store = open_file_store(f"file://{tmp_path}/files")
-        put = await store.put(pieces(*chunks), name="a.bin", mime_type="x/y")
-        content = b"".join(chunks)
-        assert put.key == put.sha256 == hashlib.sha256(content).hexdigest()
-        assert (put.size_bytes, put.name, put.mime_type) == (len(content), "a.bin", "x/y")
-        assert b"".join([piece async for piece in store.read(put.key)]) == content
-        assert await store.exists(put.key)
+class TestLocalFileStore(FileStoreContract):
+    @pytest.fixture
+    def files_url(self, tmp_path: Path) -> str:
+        return f"file://{tmp_path}/files"
 
-    asyncio.run(round_trip())
-
-
-async def test_the_same_content_is_kept_once_also_when_it_comes_twice_at_a_time(
-    tmp_path: Path,
-) -> None:
-    store = LocalFileStore(tmp_path)
-    puts = [store.put(pieces(b"abc"), name=f"{i}", mime_type="") for i in range(10)]
-    assert len({put.key for put in await asyncio.gather(*puts)}) == 1
-    assert len(files_in(tmp_path)) == 1
-
-
-async def test_content_of_another_digest_leaves_nothing(tmp_path: Path) -> None:
-    store = LocalFileStore(tmp_path)
-    wanted = hashlib.sha256(b"that").hexdigest()
-    with pytest.raises(WrongContent, match=wanted):
-        await store.put(pieces(b"this"), name="", mime_type="", sha256=wanted)
-    assert files_in(tmp_path) == []
-
-
-async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
-    async def breaking() -> AsyncIterator[bytes]:
-        yield b"half"
-        raise ConnectionError("gone")
-
-    store = LocalFileStore(tmp_path)
-    with pytest.raises(ConnectionError):
-        await store.put(breaking(), name="", mime_type="")
-    assert files_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("key", ["", "../../etc/passwd", "a" * 63, "A" * 64, "0" * 64])
-async def test_a_key_that_is_none_reads_nothing(tmp_path: Path, key: str) -> None:
-    store = LocalFileStore(tmp_path)
-    with pytest.raises(FileNotFound):
-        [piece async for piece in store.read(key)]
+    @pytest.fixture
+    def kept(self, tmp_path: Path) -> Kept:
+        return lambda: [str(path) for path in files_in(tmp_path)]
 
 
 async def test_what_a_killed_process_left_goes_after_a_day(tmp_path: Path) -> None:
@@ -91,9 +36,9 @@ async def test_what_a_killed_process_left_goes_after_a_day(tmp_path: Path) -> No
     assert files_in(tmp_path) == [new]
 
 
-@pytest.mark.parametrize("url", ["", "/tmp/x", "s3://bucket", "file://host/x", "file:relative"])
+@pytest.mark.parametrize("url", ["", "/tmp/x", "ftp://bucket", "file://host/x", "file:relative"])
 def test_a_url_that_is_none_is_named(url: str) -> None:
-    with pytest.raises(ValueError, match="file:///absolute/folder"):
+    with pytest.raises(ValueError, match=r"file:///absolute/folder or s3://"):
         open_file_store(url)
 
 
@@ -101,3 +46,10 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(FileStoreError, match="taken"):
         open_file_store(f"file://{tmp_path}/taken")
+
+
+async def test_a_folder_that_went_away_is_found_by_a_check(tmp_path: Path) -> None:
+    store = open_file_store(f"file://{tmp_path}/files")
+    (tmp_path / "files" / "coming").rmdir()
+    with pytest.raises(FileStoreError, match="coming"):
+        await store.check()

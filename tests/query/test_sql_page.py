@@ -21,6 +21,8 @@ COMMANDS = [
     line.partition(" | ")[0]
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     for line in block.splitlines()
+    # Those of curl: tests/deploy/test_sql_port.py.
+    if line.startswith("naiad")
 ]
 
 

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_clickhouse import migrated
 
 from naiad_store import Store
 from naiad_store.selects.runs import lives_of
@@ -37,48 +37,52 @@ def at(seconds: float) -> datetime:
 
 
 @pytest.fixture(scope="module")
-def lives(chdb_folder: Any) -> Iterator[Store]:
-    opened = Store.open(f"chdb://{chdb_folder}", database="test_lives")
-    try:
-        opened.migrate()
+def lives(store_url: str) -> Iterator[Store]:
+    with migrated(store_url, "test_lives") as opened:
         yield opened
-        opened.command("DROP DATABASE test_lives SYNC")
-    finally:
-        opened.close()
 
 
-def write(store: Store, run: int, found: Sequence[Life]) -> None:
+def write(store: Store, run: int, found: Sequence[Life], partition: int = 0) -> None:
     rows = [
         {
-            "project": "team/p", "run": run, "writer_id": str(life.epoch), "epoch": life.epoch,
-            "host": "node", "state": life.state, "reason": f"{life.state} {life.epoch}",
+            "project": "team/p", "run": run, "writer_id": str(life.epoch),
+            "log_partition": partition, "epoch": life.epoch, "host": "node", "state": life.state,
+            "reason": f"{life.state} {life.epoch}",
             "started_at": at(life.started), "last_seen_at": at(life.seen),
-            "ended_at": at(0 if life.state == "running" else life.seen),
+            "ended_at": at(0 if life.state == "running" else life.seen), "points": 1,
         }
         for life in found
     ]  # fmt: skip
     schema = pa.schema(
         [("project", pa.string()), ("run", pa.uint64()), ("writer_id", pa.string()),
-         ("epoch", pa.uint64()), ("host", pa.string()), ("state", pa.string()),
-         ("reason", pa.string()), ("started_at", TIME), ("last_seen_at", TIME), ("ended_at", TIME)]
+         ("log_partition", pa.uint32()), ("epoch", pa.uint64()), ("host", pa.string()),
+         ("state", pa.string()), ("reason", pa.string()), ("started_at", TIME),
+         ("last_seen_at", TIME), ("ended_at", TIME), ("points", pa.uint64())]
     )  # fmt: skip
     store.insert("writers", pa.Table.from_pylist(rows, schema=schema))
 
 
 def listened(
-    store: Store, since: float, until: float, *, told: float | None = None, who: str = "one"
+    store: Store, since: float, until: float, *, told: float | None = None, partition: int = 0
 ) -> None:
-    row = {"listener": who, "since": at(since), "until": at(until),
+    row = {"listener": f"naiad.writer/{partition}", "log_partition": partition,
+           "since": at(since), "until": at(until),
            "told_at": at(until if told is None else told)}  # fmt: skip
     schema = pa.schema(
-        [("listener", pa.string()), ("since", TIME), ("until", TIME), ("told_at", TIME)]
-    )
+        [("listener", pa.string()), ("log_partition", pa.uint32()), ("since", TIME),
+         ("until", TIME), ("told_at", TIME)]
+    )  # fmt: skip
     store.insert("listening", pa.Table.from_pylist([row], schema=schema))
 
 
-def state(store: Store, found: Sequence[Life]) -> tuple[str, str]:
+def nobody_listened(store: Store) -> None:
+    # A Distributed table has no rows of its own.
+    store.command(f"TRUNCATE TABLE listening{'_local' if store.address.cluster else ''}")
+
+
+def state(store: Store, found: Sequence[Life], partition: int = 0) -> tuple[str, str]:
     run = next(_RUNS)
-    write(store, run, found)
+    write(store, run, found, partition)
     lived = lives_of(store, "team/p", [run])[run]
     assert (lived.ended_at is None) == (lived.state in ("running", "unreachable"))
     return lived.state, lived.reason
@@ -117,13 +121,13 @@ def some_lives(draw: st.DrawFn) -> list[Life]:
 @given(some_lives(), st.integers(0, 400), st.integers(0, 200))
 @settings(max_examples=150, deadline=None)
 def test_the_fold_is_the_rule(lives: Store, found: list[Life], since: int, span: int) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     listened(lives, since, since + span)
     assert state(lives, found)[0] == expected(found, since, since + span)
 
 
 def test_silence_is_unreachable_and_taken_back(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     silent = Life(1, 0, 100, "running")
     assert state(lives, [silent])[0] == "running"
     listened(lives, 0, 149)
@@ -137,28 +141,50 @@ def test_silence_is_unreachable_and_taken_back(lives: Store) -> None:
 
 
 def test_a_restart_of_the_server_marks_nobody(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     trains = Life(1, 0, 100, "running")
     listened(lives, 0, 105)
-    # Away for an hour; the next life of it is another listener.
-    listened(lives, 3700, 3749, who="two")
+    # Away for an hour.
+    listened(lives, 3700, 3749)
     assert state(lives, [trains])[0] == "running"
-    listened(lives, 3700, 3750, who="two")
+    listened(lives, 3700, 3750)
     assert state(lives, [trains])[0] == "unreachable"
 
 
-def test_the_slowest_listener_counts_and_a_dead_one_does_not(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+def test_who_listens_to_another_partition_hears_nothing_of_a_run(lives: Store) -> None:
+    nobody_listened(lives)
     trains = Life(1, 0, 100, "running")
-    listened(lives, 0, 500, who="quick")
-    listened(lives, 0, 120, told=499, who="behind")
-    assert state(lives, [trains])[0] == "running"
-    listened(lives, 0, 560, who="quick")
-    assert state(lives, [trains])[0] == "unreachable"
+    listened(lives, 0, 500, partition=1)
+    listened(lives, 0, 120, partition=2)
+    assert state(lives, [trains], 1)[0] == "unreachable"
+    # Its owner is behind, or dead and nobody's has taken it over yet.
+    assert state(lives, [trains], 2)[0] == "running"
+    # Nobody ever told of this one.
+    assert state(lives, [trains], 3)[0] == "running"
+    # The next owner has to listen for as long.
+    listened(lives, 500, 540, partition=2)
+    assert state(lives, [trains], 2)[0] == "running"
+    listened(lives, 500, 550, partition=2)
+    assert state(lives, [trains], 2)[0] == "unreachable"
+
+
+def test_a_spool_in_two_partitions_is_one_writer(lives: Store) -> None:
+    nobody_listened(lives)
+    listened(lives, 0, 1000, partition=1)
+    listened(lives, 0, 1000, partition=9)
+    run = next(_RUNS)
+    write(lives, run, [Life(1, 0, 100, "running")], partition=1)
+    assert lives_of(lives, "team/p", [run])[run].state == "unreachable"
+    # Partitions were added, and it goes on in another one.
+    write(lives, run, [Life(1, 100, 980, "running")], partition=9)
+    assert lives_of(lives, "team/p", [run])[run].state == "running"
+    (row,) = lives.query("SELECT * FROM spools WHERE run = {run:UInt64}", {"run": run}).to_pylist()
+    assert (row["log_partition"], row["points"], row["last_seen_at"]) == (9, 2, at(980))
+    assert row["started_at"] == at(0)
 
 
 def test_a_host_that_died_does_not_haunt_the_run_that_was_resumed(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     listened(lives, 0, 10_000)
     died, resumed = Life(1, 0, 100, "running"), Life(2, 500, 900, "finished")
     assert state(lives, [died, resumed]) == ("finished", "finished 2")

@@ -23,10 +23,10 @@ CHANGE = Migration(
 
 
 @pytest.fixture
-def bare(chdb_folder: Path, request: pytest.FixtureRequest):
+def bare(store_url: str, request: pytest.FixtureRequest):
     """A store without tables."""
     name = f"bare_{abs(hash(request.node.nodeid))}"
-    with Store.open(f"chdb://{chdb_folder}", database=name) as store:
+    with Store.open(store_url, database=name) as store:
         yield store
         store.command(f"DROP DATABASE {name} SYNC")
 

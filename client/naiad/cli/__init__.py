@@ -24,10 +24,20 @@ class _Command(NamedTuple):
 _STANDALONE = "naiad_standalone.commands"
 COMMANDS = {
     "up": _Command(_STANDALONE, "up", "server,dashboard", "Start the platform on this machine."),
+    "serve": _Command(
+        "naiad_serve.commands", "serve", "server,dashboard", "Run one stage, on Kafka and the like."
+    ),
+    "store": _Command(
+        "naiad_standalone.storecommands", "store", "server", "Copy, make anew and migrate a store."
+    ),
+    "dead": _Command(
+        "naiad_standalone.deadcommands", "dead", "server", "Look at records not stored."
+    ),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
     "runs": _Command("naiad.cli.runs", "runs", "query", "List runs."),
     "sql": _Command("naiad.cli.sql", "sql", "query", "Ask a read-only SQL question."),
+    "audit": _Command("naiad.cli.audit", "audit", "query", "Is all there that was logged?"),
     "sync": _Command("naiad.cli.sync", "sync", "", "Send what offline or dead processes left."),
 }
 

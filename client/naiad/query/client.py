@@ -19,6 +19,8 @@ from naiad.settings import api_token, server_url
 from naiad_proto.v1.query_pb2 import (
     AttributeName,
     AttributeSelector,
+    AuditRequest,
+    AuditResponse,
     DownloadFileRequest,
     ExecuteSqlRequest,
     FetchMetricBucketsRequest,
@@ -123,6 +125,12 @@ class QueryClient:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def audit(self, project: str, run_id: str = "") -> AuditResponse:
+        """What clients, log and store say of a run, or of all runs, held against each other."""
+        request = AuditRequest(project=project, run_id=run_id)
+        found: AuditResponse = self._one(self._stub.Audit, request)
+        return found
 
     def server_info(self) -> GetServerInfoResponse:
         found: GetServerInfoResponse = self._one(self._stub.GetServerInfo, GetServerInfoRequest())

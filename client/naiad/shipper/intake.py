@@ -7,12 +7,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from naiad.shipper.batches import BatchBuilder, after, end_of_life, request_of
+from naiad.ledger import dropped_in
+from naiad.shipper.batches import (
+    BatchBuilder,
+    after,
+    end_of_life,
+    heartbeat,
+    request_of,
+    tally_of,
+)
 from naiad.shipper.pending import Pending
 from naiad.shipper.report import Report
 from naiad.spool.folder import Life, writer_let_go
 from naiad.spool.layout import PROGRESS, Header
 from naiad.spool.reader import ItemRow, Row, SpoolReader
+from naiad.tally import Tally
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 from naiad_proto.v1 import records_pb2 as pb
 
@@ -29,6 +38,8 @@ class Intake:
         self._header = header
         self._report = report
         self._silence_ends = silence_ends
+        # Of all that was read, so that the server can compare it with what arrived.
+        self._counted = Tally(*report.told.acknowledged_tally)
         self._reader = SpoolReader(folder, report.told.acknowledged)
         self._rows: Iterator[Row] | None = None
         self._file_row: ItemRow | None = None
@@ -66,6 +77,12 @@ class Intake:
         self.drained = batch is None and not self.lives and not self._stuck
         return batch
 
+    def heartbeat(self) -> pb.Batch:
+        """A batch of nothing: the writer lives, and so much was read of it."""
+        batch = heartbeat(self._header, self._report.epoch)
+        self._add_counts(batch)
+        return batch
+
     def free(self) -> None:
         """Removes segments whose every record is acknowledged."""
         acknowledged = self._report.told.acknowledged
@@ -90,6 +107,7 @@ class Intake:
             # It ended the batch before it: a file may take long, and a batch is one interval.
             file_row, self._file_row = self._file_row, None
             self.read = file_row.last
+            self._counted += tally_of(file_row)
             return Pending(file_row.first, file_row.last, b"", row=file_row)
         self._stuck = False
         builder = BatchBuilder(self._header, self._report.epoch)
@@ -104,7 +122,9 @@ class Intake:
         if builder.empty:
             return self._cut() if self._file_row else self._end_of_life()
         self.read = builder.last
+        self._counted += builder.tally
         batch = builder.build()
+        self._add_counts(batch)
         for reason in builder.torn:
             self._report.torn(reason)
         self._ended = builder.ended or self._ended
@@ -125,7 +145,19 @@ class Intake:
             self._report.refuse(
                 batch.first, f"records {batch.first} to {batch.last}: {why}; not kept: {error}"
             )
+            self._report.told.put_aside(batch.first, batch.last)
             batch.settle()
+
+    def _add_counts(self, batch: pb.Batch) -> None:
+        """What was counted of everything read until now, this batch included."""
+        told = self._report.told
+        batch.counts.through = self.read
+        batch.counts.points = self._counted.points
+        batch.counts.attributes = self._counted.attributes
+        batch.counts.acknowledged = told.acknowledged
+        batch.counts.dropped = dropped_in(self._folder)
+        for first, last in told.set_aside:
+            batch.counts.set_aside.add(first=first, last=last)
 
     def _next_row(self) -> Row | None:
         """The next row that is not acknowledged, or None when there is none as of now."""
@@ -182,6 +214,7 @@ class Intake:
             time.time_ns() // 1_000_000 if self._met_alive else self._last_sign,
         )
         self.read += 1
+        self._add_counts(batch)
         return Pending(self.read, self.read, request_of(batch))
 
 

@@ -97,6 +97,7 @@ class Report:
         OSError."""
         self._parking.keep_batch(batch.first, batch.request)
         self.refuse(batch.first, f"records {batch.first} to {batch.last}: {why}", batch.tally)
+        self.told.put_aside(batch.first, batch.last)
         batch.settle()
 
     def keep_file(self, record: int, file: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from naiad.shipper import judge
-from naiad.shipper.batches import heartbeat, request_of, tally_of_rejected
+from naiad.shipper.batches import request_of, tally_of_rejected
 from naiad.shipper.intake import Intake
 from naiad.shipper.pending import Pending
 from naiad.shipper.report import Report
@@ -207,8 +207,7 @@ class SpoolShip:
             and (self._beating is None or self._beating.done())
         ):
             self._next_heartbeat = now + HEARTBEAT_SECONDS
-            beat = heartbeat(self.header, self._report.epoch)
-            self._beating = self.server.write(request_of(beat))
+            self._beating = self.server.write(request_of(self._intake.heartbeat()))
 
     # --- hearing -------------------------------------------------------------------------
 

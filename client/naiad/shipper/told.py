@@ -11,6 +11,8 @@ from naiad.tally import Tally
 KEPT_MESSAGES = 50
 # Points between which the stored count is rounded down while the store is behind.
 KEPT_MARKS = 64
+# Stretches of records that were put aside, before the oldest are told as one.
+KEPT_INTERVALS = 500
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Told:
     rejected_tally: list[int] = field(default_factory=lambda: [0, 0, 0])
     # Records that were broken when they were read back, by a power cut, say.
     torn: int = 0
+    # [first, last] of records that were never sent, or never will be: ascending, not touching.
+    set_aside: list[list[int]] = field(default_factory=list)
     # [record, records, points, attributes] acknowledged up to it and not known as stored.
     marks: list[list[int]] = field(default_factory=list)
 
@@ -71,6 +75,21 @@ class Told:
         self.stored = last
         while self.marks and self.marks[0][0] <= last:
             self.stored_tally = self.marks.pop(0)[1:]
+
+    def put_aside(self, first: int, last: int) -> None:
+        """The server is never going to have these records."""
+        self.set_aside.append([first, last])
+        self.set_aside.sort()
+        merged: list[list[int]] = []
+        for begin, end in self.set_aside:
+            if merged and begin <= merged[-1][1] + 1:
+                merged[-1][1] = max(merged[-1][1], end)
+            else:
+                merged.append([begin, end])
+        # Rather too much than without end: a message with it has to stay small.
+        while len(merged) > KEPT_INTERVALS:
+            merged[1][0] = merged.pop(0)[0]
+        self.set_aside = merged
 
     def reject(self, tally: Tally) -> None:
         self.rejected_tally = list(Tally(*self.rejected_tally) + tally)

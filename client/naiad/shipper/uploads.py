@@ -72,6 +72,7 @@ class Uploads:
         batch.tally = self._builder(row).tally
         reason = f"file {row.file['name']!r} could not be uploaded: {text}"
         self._report.refuse(row.first, reason, batch.tally)
+        self._report.told.put_aside(row.first, row.last)
         if row.file.get("own"):
             self._report.keep_file(row.first, Path(str(row.file["source"])))
         batch.settle()

@@ -183,5 +183,8 @@ class Book:
                 MAX_PER_RUN_AND_HOUR,
                 subject.run_id,
                 subject.project,
-            )
+                extra={
+                    "project": subject.project, "run": subject.run_id, "rule": subject.rule,
+                },
+            )  # fmt: skip
         return True

@@ -24,6 +24,7 @@ from naiad_consumers.alerter.occurrence import (
 )
 from naiad_consumers.alerter.rule import Experiments, Rule
 from naiad_consumers.alerter.silence import ServingClock, Silence
+from naiad_consumers.metrics import ALERTS_RAISED
 from naiad_eventlog import Record
 from naiad_store import Store
 from naiad_store.keys import run_key
@@ -87,13 +88,16 @@ class Engine:
         self._close_orphans()
         return self._settle()
 
-    def work(self, records: Sequence[Record], *, caught_up: bool) -> list[Notice]:
-        """Shows `records` to all rules, then, if these were the newest there are, the time.
+    def work(
+        self, records: Sequence[Record], *, caught_up: bool, hearing: bool = True
+    ) -> list[Notice]:
+        """Shows `records` to all rules, then, if these were the newest there are, the time,
+        which stands still while nobody could be heard.
 
         What changed is in the store when this returns. Raises UnknownVersion, and what the
         store raises; the work is done again from the last commit then.
         """
-        now = self._clock.look()
+        now = self._clock.look(counts=hearing)
         self._experiments.at(now)
         for record in records:
             batch = self._decoder.decode(record)
@@ -117,12 +121,16 @@ class Engine:
         if not changed:
             return []
         self._store.insert("alerts", to_rows(changed))
-        return [
+        notices = [
             Notice(occurrence, event)
             for occurrence in changed
             for event in occurrence.events
             if event is Event.RESOLVED or occurrence.id in raised
         ]
+        for occurrence, event in notices:
+            if event is Event.FIRING:
+                ALERTS_RAISED.labels(occurrence.subject.rule).inc()
+        return notices
 
     def _close_orphans(self) -> None:
         """Resolves what a rule left open that isn't configured any more."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from naiad_consumers.alerter.occurrence import Origin
 from naiad_eventlog import Record
+from naiad_eventlog.topics import about
 from naiad_proto.rejections import Rejected
 from naiad_proto.series import group_arrays
 from naiad_proto.v1 import log_pb2, records_pb2
@@ -142,6 +143,7 @@ class Decoder:
                 record.partition,
                 record.offset,
                 error,
+                extra=about(record),
             )
             return None
         states, experiment = [], None

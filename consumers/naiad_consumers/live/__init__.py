@@ -11,14 +11,13 @@ on, and a Redis that comes back empty fills again from what runs log from then o
 
 from naiad_consumers.live.layout import LatestValue, WriterSeen
 from naiad_consumers.live.live import GROUP, Live
-from naiad_consumers.live.reading import connect, last_seen, latest_values
+from naiad_consumers.live.reading import last_seen, latest_values
 
 __all__ = [
     "GROUP",
     "LatestValue",
     "Live",
     "WriterSeen",
-    "connect",
     "last_seen",
     "latest_values",
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from naiad_consumers import metrics
 from naiad_consumers.live.gathering import Gathering
 from naiad_consumers.live.mirror import Mirror
-from naiad_consumers.live.reading import connect
 from naiad_eventlog import EventLog, TopicPartition
 from naiad_eventlog.topics import RECORDS
+from naiad_state import State
 
 GROUP = "naiad.live"
 
@@ -24,22 +25,33 @@ _DRAIN = 5.0
 class Live:
     """Reads the log as one member of its group and keeps the copy in Redis current."""
 
-    def __init__(self, log: EventLog, redis_url: str) -> None:
-        """`redis_url`: as `reading.connect` takes it; it raises ValueError for another."""
+    def __init__(self, log: EventLog, state: State) -> None:
+        """`state` stays open, which is its maker's to close."""
         self._log = log
-        self._redis = connect(redis_url)
+        self._state = state
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop`, then reads the rest of the log, writes and commits.
 
         Raises what the log raises, never what Redis does.
         """
-        gathering, mirror = Gathering(), Mirror(self._redis)
+        gathering, mirror = Gathering(), Mirror(self._state)
         loop = asyncio.get_running_loop()
         offsets: dict[TopicPartition, int] = {}
+
+        async def hand_over() -> dict[TopicPartition, int]:
+            """Before another member takes partitions over, whose writes this one won't see."""
+            await mirror.write(gathering.take())
+            mirror.forget()
+            dealt_with = dict(offsets)
+            offsets.clear()
+            return dealt_with
+
         write_at = commit_at = loop.time()
         drain_until: float | None = None
-        async with self._redis, await self._log.subscribe(RECORDS.name, GROUP) as subscription:
+        async with await self._log.subscribe(
+            RECORDS.name, GROUP, on_revoke=hand_over
+        ) as subscription:
             while True:
                 if stop.is_set() and drain_until is None:
                     drain_until = loop.time() + _DRAIN
@@ -47,6 +59,7 @@ class Live:
                 records = await subscription.poll(
                     wait=min(wait, max(0.0, write_at - loop.time())) if gathering else wait
                 )
+                metrics.RECORDS.labels(GROUP).inc(len(records))
                 for record in records:
                     gathering.add(record)
                     offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import random
-import time
+import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from naiad_consumers.live.gathering import News, RunName, newest_writer
 from naiad_consumers.live.layout import (
@@ -24,11 +21,10 @@ from naiad_consumers.live.layout import (
     writers_key,
 )
 from naiad_consumers.live.reading import last_seen, latest_values
+from naiad_state import State, StateUnavailable
 
-log = logging.getLogger(__name__)
-
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
+# Seconds for one run. Nobody waits for this, and a run may have thousands of metrics.
+_PATIENCE = 2.0
 # Runs of which it is remembered what stands in Redis; others are read from there first.
 _MAX_RUNS = 1_000
 
@@ -49,45 +45,27 @@ class _Held:
 class Mirror:
     """Writes news to Redis while it is there and drops them while it isn't."""
 
-    def __init__(self, redis: Redis, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._redis = redis
-        self._monotonic = monotonic
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._held: OrderedDict[RunName, _Held] = OrderedDict()
-        self._pause = 0.0
-        self._try_at = 0.0
-
-    @property
-    def away(self) -> bool:
-        return self._pause > 0
 
     async def write(self, news: Mapping[RunName, News]) -> None:
-        """Never raises for a Redis that is away, full or slow: it says so once in the log
-        and tries again with the first news after a pause."""
-        if self.away and self._monotonic() < self._try_at:
-            return
+        """Never raises for a Redis that is away, full or slow."""
         try:
             for run, of_run in news.items():
-                await self._write_run(run, of_run)
-        except (RedisError, OSError) as error:
-            self._lost(error)
-        else:
-            if self.away:
-                log.warning("Redis is back; live state fills again from what runs log now")
-                self._pause = 0.0
+                await self._state.write(
+                    functools.partial(self._write_run, run, of_run), patience=_PATIENCE
+                )
+        except StateUnavailable:
+            # It may come back empty.
+            self.forget()
 
-    def _lost(self, error: Exception) -> None:
-        if not self.away:
-            log.warning(
-                "Redis is away, so there is no live state; data is taken and stored as ever: %s",
-                error,
-            )
-        # It may come back empty.
+    def forget(self) -> None:
+        """What stands in Redis may have changed: it is read again where it counts."""
         self._held.clear()
-        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-        self._try_at = self._monotonic() + self._pause * random.uniform(0.5, 1.0)
 
-    async def _write_run(self, run: RunName, news: News) -> None:
-        held = await self._what_is_held(run)
+    async def _write_run(self, run: RunName, news: News, redis: Redis) -> None:
+        held = await self._what_is_held(run, redis)
         values = {
             path: value
             for path, value in news.values.items()
@@ -101,7 +79,7 @@ class Mirror:
             writer_id: newest_writer(held.writers.get(writer_id), seen)
             for writer_id, seen in news.writers.items()
         }
-        async with self._redis.pipeline(transaction=False) as pipeline:
+        async with redis.pipeline(transaction=False) as pipeline:
             if values:
                 key = values_key(*run)
                 pipeline.hset(key, mapping=_fields(values))
@@ -115,13 +93,13 @@ class Mirror:
         held.steps.update((path, value.step) for path, value in values.items())
         held.writers.update(writers)
 
-    async def _what_is_held(self, run: RunName) -> _Held:
+    async def _what_is_held(self, run: RunName, redis: Redis) -> _Held:
         held = self._held.get(run)
         if held is None:
-            values = await latest_values(self._redis, *run)
+            values = await latest_values(redis, *run)
             held = _Held(
                 {path: value.step for path, value in values.items()},
-                await last_seen(self._redis, *run),
+                await last_seen(redis, *run),
             )
             self._held[run] = held
             if len(self._held) > _MAX_RUNS:

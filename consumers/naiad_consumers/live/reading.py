@@ -1,5 +1,6 @@
-"""Reading live state back. Every function returns what there is; an empty mapping means
-that nothing is known here, not that there is nothing in the store."""
+"""Reading live state back, as work for `naiad_state.State.read`. Every function returns what
+there is; an empty mapping means that nothing is known here, not that there is nothing in the
+store."""
 
 from __future__ import annotations
 
@@ -7,8 +8,6 @@ from collections.abc import Awaitable
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from naiad_consumers.live.layout import (
     LatestValue,
@@ -18,21 +17,6 @@ from naiad_consumers.live.layout import (
     values_key,
     writers_key,
 )
-
-# Seconds. Whoever asks Redis has another way to the answer, so doesn't wait for long.
-_PATIENCE = 2.0
-
-
-def connect(url: str) -> Redis:
-    """A client for `redis://`, `rediss://` or `unix:///path/of/socket`; it connects with the
-    first command. Its commands raise redis.RedisError or OSError at once when Redis is away.
-    Raises ValueError for another kind of URL."""
-    return Redis.from_url(
-        url,
-        socket_timeout=_PATIENCE,
-        socket_connect_timeout=_PATIENCE,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 async def latest_values(redis: Redis, project: str, run_id: str) -> dict[str, LatestValue]:

@@ -7,6 +7,10 @@ Promised:
 - In that order: what WriterProgress calls stored is readable, and a crash anywhere means
   that some records are done again.
 - At least once, and rows commute, so each point is visible exactly once.
+- Any number of writers share the partitions, and may come, go, die and wake. Before partitions
+  go to another, what was polled is stored, said and committed, within seconds; who gets them
+  trusts nothing that it knew. Rows that only a partition's owner may write carry the epoch of
+  its tenure, so that no earlier owner can overwrite them (`tenure`).
 - A record that can't be read goes to the dead-letter topic with its reason and stops
   nobody; too many of them stop the writer rather than drain the log.
 """

@@ -13,10 +13,11 @@ from naiad_consumers.writer.intervals import covers, inside
 from naiad_consumers.writer.itemrows import NO_FILE, file_row, value_row
 from naiad_consumers.writer.names import NameGroup
 from naiad_consumers.writer.parsing import Parsed
+from naiad_consumers.writer.writerbook import Spool
 from naiad_proto.limits import shorten
 from naiad_proto.rejections import Rejected
 from naiad_proto.series import GroupArrays, StringArrays, group_arrays, string_arrays
-from naiad_proto.v1.records_pb2 import Item, SeriesGroup, StringSeries
+from naiad_proto.v1.records_pb2 import Item, SeriesGroup, StringSeries, Warning
 from naiad_proto.versions import version, writer_hash
 
 if TYPE_CHECKING:
@@ -29,15 +30,18 @@ class BatchRows:
     """Adds one batch to a block. Raises ValueError for one that can't be read; rows that it
     had added by then stay, which is harmless: its dead letter, replayed, gives them again."""
 
-    def __init__(self, block: Block, parsed: Parsed, run: int) -> None:
+    def __init__(self, block: Block, parsed: Parsed, spool: Spool) -> None:
         self.block = block
         self.envelope = envelope = parsed.envelope
         self.batch = batch = parsed.batch
-        self.run = run
+        self.run = spool.run
         self.hash = writer_hash(batch.writer_id)
         self.rejected = Rejected.of(envelope.rejections)
-        self.row = block.writer(run, batch.writer_id).seen(envelope.received_at, batch.epoch)
+        self.row = block.writer(spool).seen(envelope.received_at, batch.epoch)
+        # Records that were stored before: their points have been counted.
+        self.known = self.row.known
         self.points = 0
+        self.warnings: list[Warning] = []
 
     def add(self) -> None:
         batch = self.batch
@@ -65,7 +69,9 @@ class BatchRows:
         elif self.run not in self.block.met and not self.block.runs.is_known(self.run):
             self._add_placeholder()
         self._count()
-        self.block.changed[self.run, batch.writer_id] = self.row
+        if self.warnings:
+            self.row = self.row.warned(self.warnings)
+        self.block.changed[self.row.spool] = self.row
 
     def _add_group(self, index: int, group: SeriesGroup, arrays: GroupArrays) -> None:
         batch = self.batch
@@ -79,7 +85,7 @@ class BatchRows:
             batch.project, self.run, names, arrays, writer=self.hash, epoch=batch.epoch,
             preview=group.preview, left_out=left_out,
         )  # fmt: skip
-        new = ~inside(self.row.stored, arrays.records)
+        new = ~inside(self.known, arrays.records)
         if left_out is None:
             self._add_last_of_group(names.numbers, group.preview, arrays, slice(None))
             self._meet("float_series", paths, group.first_record, names)
@@ -138,7 +144,7 @@ class BatchRows:
             "string_series", series.path, int(arrays.steps[at]), int(arrays.timestamps[at]),
             int(arrays.records[at]), series.values[at],
         )  # fmt: skip
-        self.points += int(np.count_nonzero(~inside(self.row.stored, arrays.records[rows])))
+        self.points += int(np.count_nonzero(~inside(self.known, arrays.records[rows])))
 
     def _add_item(self, item: Item) -> None:
         batch, items, record = self.batch, self.block.items, item.record
@@ -209,7 +215,7 @@ class BatchRows:
                 )
                 self._meet("histogram_series", [point.path], record)
                 self._add_last("histogram_series", point.path, point.step, item.timestamp, record)
-                self.points += not inside(self.row.stored, np.array([record], np.uint64))[0]
+                self.points += not inside(self.known, np.array([record], np.uint64))[0]
             case "file_point":
                 file = item.file_point
                 items.add(
@@ -226,7 +232,7 @@ class BatchRows:
                 self._add_last(
                     "file_series", file.path, file.step, item.timestamp, record, file.file.name
                 )
-                self.points += not inside(self.row.stored, np.array([record], np.uint64))[0]
+                self.points += not inside(self.known, np.array([record], np.uint64))[0]
             case "writer_status":
                 self.row = self.row.with_status(
                     item.writer_status,
@@ -273,9 +279,9 @@ class BatchRows:
         self, kind: str, paths: Iterable[str], record: int, group: NameGroup | None = None
     ) -> None:
         """Warns where a path of this run gets a second type."""
-        warnings = self.block.runs.meet(self.batch.project, self.run, kind, paths, record, group)
-        if warnings:
-            self.block.warnings[self.batch.writer_id] += warnings
+        self.warnings += self.block.runs.meet(
+            self.batch.project, self.run, kind, paths, record, group
+        )
 
     def _version(self, record: int) -> bytes:
         return columns.version_bytes(version(self.batch.epoch, self.batch.writer_id, record))
@@ -284,7 +290,7 @@ class BatchRows:
         if not self.batch.HasField("records"):
             return
         first, last = self.batch.records.first, self.batch.records.last
-        rejected = 0 if covers(self.row.stored, first, last) else len(self.envelope.rejections)
+        rejected = 0 if covers(self.known, first, last) else len(self.envelope.rejections)
         self.row = self.row.with_records(first, last, self.points, rejected)
 
 

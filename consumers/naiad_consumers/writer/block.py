@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -15,8 +14,7 @@ from naiad_consumers.writer.parsing import Parsed
 from naiad_consumers.writer.pointrows import PointRows
 from naiad_consumers.writer.runbook import RunBook
 from naiad_consumers.writer.seriesrows import SeriesRows
-from naiad_consumers.writer.writerbook import WriterBook, WriterRow
-from naiad_proto.v1.records_pb2 import Warning
+from naiad_consumers.writer.writerbook import Spool, WriterBook, WriterRow
 
 
 @dataclass
@@ -33,8 +31,7 @@ class Block:
     paths: Names
     # What was looked at and can't be stored, and why.
     refused: list[tuple[Parsed, str]] = field(default_factory=list)
-    changed: dict[tuple[int, str], WriterRow] = field(default_factory=dict)
-    warnings: dict[str, list[Warning]] = field(default_factory=lambda: defaultdict(list))
+    changed: dict[Spool, WriterRow] = field(default_factory=dict)
     # Runs that this block gives their first row: key -> (project, run id).
     met: dict[int, tuple[str, str]] = field(default_factory=dict)
 
@@ -48,23 +45,23 @@ class Block:
         """Raises StoreError when the store can't be asked about runs and writers."""
         records = list(records)
         self.runs.load((one.batch.project, one.batch.run_id) for one in records)
-        keyed: list[tuple[Parsed, int]] = []
+        keyed: list[tuple[Parsed, Spool]] = []
         for one in records:
             try:
-                keyed.append((one, self.runs.key(one.batch.project, one.batch.run_id)))
+                run = self.runs.key(one.batch.project, one.batch.run_id)
             except ValueError as error:
                 self.refused.append((one, str(error)))
-        self.writers.load(
-            (one.batch.project, one.batch.run_id, run, one.batch.writer_id) for one, run in keyed
-        )
-        for one, run in keyed:
+            else:
+                keyed.append((one, Spool(run, one.batch.writer_id, one.record.partition)))
+        self.writers.load((one.batch.project, one.batch.run_id, spool) for one, spool in keyed)
+        for one, spool in keyed:
             try:
-                BatchRows(self, one, run).add()
+                BatchRows(self, one, spool).add()
             except ValueError as error:
                 self.refused.append((one, str(error)))
 
-    def writer(self, run: int, writer_id: str) -> WriterRow:
-        return self.changed.get((run, writer_id)) or self.writers.get(run, writer_id)
+    def writer(self, spool: Spool) -> WriterRow:
+        return self.changed.get(spool) or self.writers.get(spool)
 
     def tables(self) -> list[tuple[str, pa.Table]]:
         """Runs first, so that no reader finds rows of an unnamed run."""
@@ -77,9 +74,9 @@ class Block:
     def settle(self) -> None:
         """All of `tables` is stored."""
         self.runs.settle((key, *names) for key, names in self.met.items())
-        self.writers.settle(self.changed.values(), self.warnings)
+        self.writers.settle(self.changed.values())
 
     def forget(self) -> None:
         """It isn't: what was met on the way is asked of the store again."""
-        for run, _ in self.changed:
-            self.runs.forget(run)
+        for spool in self.changed:
+            self.runs.forget(spool.run)

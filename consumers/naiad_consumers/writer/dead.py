@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
+from naiad_consumers.metrics import DEAD_LETTERS
 from naiad_consumers.writer.parsing import Poison
 from naiad_eventlog import EventLog
-from naiad_eventlog.topics import DEAD
+from naiad_eventlog.topics import DEAD, about
 from naiad_proto.v1.log_pb2 import DeadLetter
 
 log = logging.getLogger(__name__)
@@ -28,24 +29,27 @@ class DeadLetters:
         self._log = log
         self._consumer = consumer
         self._most = most
-        self._waiting: int | None = None
 
     async def put(self, poison: list[Poison]) -> None:
         """Returns when all are durable. Raises TooManyDeadLetters, having put none."""
         if not poison:
             return
-        if self._waiting is None:
-            async with await self._log.subscribe(DEAD.name, REVIEW_GROUP) as review:
-                self._waiting = sum((await review.lag()).values())
-        if self._waiting + len(poison) > self._most:
+        # Asked anew each time: other writers put theirs there too, and people take them away.
+        waiting = sum((await self._log.lag(DEAD.name, REVIEW_GROUP)).values())
+        if waiting + len(poison) > self._most:
             raise TooManyDeadLetters(
-                f"{self._waiting} records that could not be read are waiting on {DEAD.name} and"
+                f"{waiting} records that could not be read are waiting on {DEAD.name} and"
                 f" {len(poison)} more came; {self._consumer} stops rather than put aside more."
                 f" The newest: {poison[-1].reason}"
             )
         for one in poison:
             record = one.record
-            log.error("record at %s can't be stored: %s", tuple(record.position), one.reason)
+            log.error(
+                "record at %s can't be stored: %s",
+                tuple(record.position),
+                one.reason,
+                extra=about(record),
+            )
             letter = DeadLetter(
                 topic=record.topic,
                 partition=record.partition,
@@ -56,4 +60,4 @@ class DeadLetters:
                 value=record.value,
             )
             await self._log.append(DEAD.name, record.key, letter.SerializeToString())
-            self._waiting += 1
+            DEAD_LETTERS.labels(self._consumer).inc()

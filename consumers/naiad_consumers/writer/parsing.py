@@ -58,12 +58,13 @@ class Parcel:
                 self.rows += one.rows
             self.records.append(record)
 
-    def received_until(self) -> float:
-        """Unix seconds; of each partition, all that ingest took before is here or was before."""
-        newest: dict[int, int] = {}
+    def received_until(self) -> dict[int, float]:
+        """Of each partition met, in Unix seconds, up to when all that ingest took is here or
+        was before."""
+        newest: dict[int, float] = {}
         for one in self.parsed:
-            newest[one.record.partition] = one.envelope.received_at
-        return min(newest.values(), default=0) / 1000
+            newest[one.record.partition] = one.envelope.received_at / 1000
+        return newest
 
 
 def _parse(record: Record) -> Parsed:

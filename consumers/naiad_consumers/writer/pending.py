@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from naiad_consumers.writer import writerbook
+from naiad_consumers import metrics
 from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.names import Names
 from naiad_consumers.writer.seriesrows import SeriesRows
@@ -23,6 +23,8 @@ _MOST_NAMES = 1_000_000
 
 
 class Pending:
+    """Of one tenure, like the book of writers."""
+
     def __init__(self, store: Store, writers: WriterBook) -> None:
         self._store = store
         self._writers = writers
@@ -52,9 +54,9 @@ class Pending:
     def insert(self) -> None:
         """Stores what waits; writers last, because they say what is stored."""
         if self._series.count:
-            self._store.insert("series", self._series.table())
+            metrics.insert(self._store, "series", self._series.table())
         if self._writers.dirty:
-            self._store.insert("writers", writerbook.table(self._writers.dirty.values()))
+            metrics.insert(self._store, "writers", self._writers.table())
 
     def clear(self) -> None:
         """All is stored, said and committed."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from naiad_consumers.writer.names import NameGroup
 from naiad_proto.limits import shorten
 from naiad_proto.v1.records_pb2 import Warning
 from naiad_store import Store, run_key
-from naiad_store.lookups import names_of_runs, types_of_run
+from naiad_store.lookups import names_of_runs, paths_warned_of, types_of_run
 
 # A bit for each, so that what a path has is one small number.
 TYPES = (
@@ -33,13 +34,19 @@ class RunKeyTaken(ValueError):
 
 class RunBook:
     """Runs met, by key. Names a collision when a key is first met under another name: its
-    points would otherwise mix with a stranger's."""
+    points would otherwise mix with a stranger's.
+
+    Nothing is allotted here, so owners of different partitions may meet a run at the same time,
+    as they do once partitions were added: a key comes from the name alone, and of the rows that
+    both of them make the earliest creation stays."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._names: dict[int, tuple[str, str]] = {}
         # Run -> path -> bits of its types.
         self._types: dict[int, dict[str, int]] = {}
+        # Run -> path -> how many warnings were said of it.
+        self._said: dict[int, Counter[str]] = {}
         # Run -> groups of paths, as (serial, type), that have been looked at.
         self._met: dict[int, set[tuple[int, str]]] = {}
 
@@ -74,6 +81,7 @@ class RunBook:
     def forget(self, run: int) -> None:
         """What its paths are is asked of the store again: it isn't what was thought."""
         self._types.pop(run, None)
+        self._said.pop(run, None)
         self._met.pop(run, None)
 
     def meet(
@@ -85,8 +93,9 @@ class RunBook:
         record: int,
         group: NameGroup | None = None,
     ) -> list[Warning]:
-        """A warning for each of `paths` that has another type in this run already, said
-        when the type is new. `group` says that these are all the paths of it."""
+        """A warning for each of `paths` that has another type in this run already, said once
+        for each type after the first: when it is new, or later if an owner before us got no
+        further than storing it. `group` says that these are all the paths of it."""
         met = self._met.setdefault(run, set())
         if group is not None and (group.serial, kind) in met:
             return []
@@ -95,14 +104,19 @@ class RunBook:
             types = self._types[run] = {}
             for path, name in types_of_run(self._store, project, run):
                 types[path] = types.get(path, 0) | _BITS[name]
+            several = any(bits & (bits - 1) for bits in types.values())
+            self._said[run] = Counter(paths_warned_of(self._store, project, run) if several else ())
+        said = self._said[run]
         warnings = []
         bit = _BITS[kind]
         for path in paths:
             before = types.get(path, 0)
-            if before & bit:
+            after = before | bit
+            if before == after and after.bit_count() - 1 <= said[path]:
                 continue
-            if before:
-                others = [name for name in TYPES if before & _BITS[name]]
+            if after != bit:
+                others = [name for name in TYPES if after & ~bit & _BITS[name]]
+                said[path] += 1
                 warnings.append(
                     Warning(
                         path=path,
@@ -113,7 +127,7 @@ class RunBook:
                         ),
                     )
                 )
-            types[path] = before | bit
+            types[path] = after
         if group is not None:
             met.add((group.serial, kind))
         return warnings

@@ -6,20 +6,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
+from naiad_consumers import metrics
 from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.dead import DeadLetters
 from naiad_consumers.writer.listening import Listening
 from naiad_consumers.writer.parsing import Parcel, Parsed, Poison, ReaderTooOld
 from naiad_consumers.writer.pending import Pending
 from naiad_consumers.writer.runbook import RunBook
-from naiad_consumers.writer.writerbook import WriterBook
-from naiad_eventlog import EventLog, StartFrom, Subscription
+from naiad_consumers.writer.tenure import FIRST_EPOCH, take
+from naiad_consumers.writer.writerbook import Spool, WriterBook
+from naiad_eventlog import EventLog, EventLogError, Subscription, TopicPartition
 from naiad_eventlog.topics import PROGRESS, RECORDS
 from naiad_proto.v1 import records_pb2
-from naiad_proto.v1.log_pb2 import WriterProgress
 from naiad_store import RowsRefused, Store, StoreUnavailable, run_key
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ LONGEST_SILENCE = 1.0
 FEW_SERIES = 1000
 # How often to look whether a block is in, in seconds.
 _LOOK = 0.02
+# How long the others of a group wait for what was polled to be stored, in seconds: less than
+# the log lets a member take.
+HANDING_OVER_SECONDS = 8.0
 # A chunk of a block, in bytes.
 _POLL_BYTES = 2 * 1024 * 1024
 _LONGEST_PAUSE = 5.0
@@ -62,14 +67,21 @@ class Writer:
         self._log = log
         self._store = store
         self._block_rows = block_rows
+        self._dead = DeadLetters(log, GROUP)
+        self._listening = Listening(clock)
+        self._stop = asyncio.Event()
+        # What follows is of one tenure: from one sharing out of the partitions to the next.
+        self._generation = 0
         self._runs = RunBook(store)
         self._writers = WriterBook(store)
-        self._dead = DeadLetters(log, GROUP)
         self._pending = Pending(store, self._writers)
-        self._listening = Listening(clock)
-        # Unix seconds up to which all that was taken is stored, while there is always more.
-        self._stored_to = 0.0
-        self._stop = asyncio.Event()
+        # Of each partition, Unix seconds up to which all that was taken is stored.
+        self._stored_to: dict[int, float] = {}
+        # The group waits for our partitions, and for this.
+        self._handing: asyncio.Future[Mapping[TopicPartition, int]] | None = None
+        # What can be handed over at once, while nothing is under way but a question to the
+        # group, which it may answer only when it has the partitions.
+        self._at_rest: Mapping[TopicPartition, int] | None = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stores until `stop`, then what it has polled, commits and returns.
@@ -79,47 +91,133 @@ class Writer:
         is still away at `stop`; nothing is committed for what was not stored.
         """
         self._stop = stop
-        await self._load_progress()
-        async with await self._log.subscribe(RECORDS.name, GROUP) as subscription:
+        async with await self._log.subscribe(
+            RECORDS.name, GROUP, on_revoke=self._hand_over
+        ) as subscription:
             storing: asyncio.Task[None] | None = None
             try:
                 ending: ReaderTooOld | None = None
                 said = time.monotonic()
                 while True:
+                    if subscription.generation != self._generation:
+                        if storing:
+                            # A thread can't be called off.
+                            await storing
+                            storing = None
+                        if stop.is_set():
+                            break
+                        await self._begin(subscription)
+                        ending = None
+                        continue
                     parcel = Parcel()
                     looked = self._listening.look()
                     # The next block is gathered while the last one goes in.
-                    if not ending:
+                    if not (ending or self._asked):
                         ending = await self._gather(subscription, parcel, storing)
                     if storing:
                         await storing
                         storing = None
+                    if subscription.generation != self._generation:
+                        # What was polled is another's, or comes again.
+                        continue
                     if parcel.records:
                         storing = asyncio.create_task(self._store_parcel(parcel))
+                    asked = self._asked
                     over = stop.is_set() or ending is not None
-                    waited = time.monotonic() - said >= LONGEST_SILENCE
-                    if over or waited or self._may_say(drained=not parcel.records):
-                        if storing and (over or waited):
+                    now = over or asked or time.monotonic() - said >= LONGEST_SILENCE
+                    if now or self._may_say(drained=not parcel.records):
+                        if storing and now:
                             await storing
                             storing = None
                         if not storing and self._pending.offsets:
+                            # All that was polled is stored.
+                            heard = self._caught_up(subscription, looked)
                             await self._say(subscription)
                             self._listening.heard(self._stored_to)
+                            self._listening.heard(heard)
                             said = time.monotonic()
+                    if asked and not asked.done():
+                        asked.set_result({})
                     if over and not storing:
                         break
                     if not (parcel.records or storing or self._pending.offsets):
-                        # The log had nothing that is not stored.
-                        self._listening.heard(looked)
+                        self._listening.heard(self._caught_up(subscription, looked))
                     if self._listening.due and not storing:
                         await self._patiently(lambda: self._listening.tell(self._store))
                 if ending:
                     raise ending
             finally:
+                self._at_rest = {}
+                if self._asked:
+                    self._asked.set_result({})
                 if storing:
                     storing.cancel()
                     with contextlib.suppress(asyncio.CancelledError, Exception):
                         await storing
+
+    # --- owning partitions ------------------------------------------------------------------
+
+    async def _hand_over(self) -> Mapping[TopicPartition, int]:
+        """Another one waits for partitions of ours: has the loop finish what it has polled."""
+        if self._at_rest is not None:
+            return self._at_rest
+        handing: asyncio.Future[Mapping[TopicPartition, int]]
+        handing = self._handing = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(HANDING_OVER_SECONDS):
+                return await handing
+        except TimeoutError:
+            log.warning(
+                "what was polled could not be stored within %g s, and the group waits: whose the"
+                " partitions are next stores it again",
+                HANDING_OVER_SECONDS,
+            )
+            return {}
+
+    @property
+    def _asked(self) -> asyncio.Future[Mapping[TopicPartition, int]] | None:
+        return self._handing if self._handing and not self._handing.done() else None
+
+    async def _begin(self, subscription: Subscription) -> None:
+        """Begins anew with what the group has given us, at the group's offsets: nothing that
+        was known or under way counts any more, since others may have had the partitions in
+        between, and write rows of them, up to the moment at which we take the epoch."""
+        self._at_rest = {}
+        if self._asked:
+            self._asked.set_result({})
+        while not self._stop.is_set():
+            generation, owned = subscription.generation, subscription.owned
+            epoch = FIRST_EPOCH
+            if owned:
+                epoch = await self._patiently(partial(take, self._store, owned))
+            if await subscription.confirm(generation):
+                begins = await self._log.start_offsets(RECORDS.name)
+                begins |= await subscription.committed()
+                try:
+                    for where in owned:
+                        await subscription.seek(where, begins.get(where, 0))
+                except EventLogError:
+                    if subscription.generation == generation:
+                        raise
+                    continue
+                break
+            await asyncio.sleep(_LOOK)
+        else:
+            return
+        self._runs = RunBook(self._store)
+        self._writers = WriterBook(self._store, epoch)
+        self._pending = Pending(self._store, self._writers)
+        self._stored_to = {}
+        self._listening.begin(where.partition for where in owned)
+        self._generation = generation
+        self._at_rest = None
+
+    def _caught_up(self, subscription: Subscription, looked: float) -> dict[int, float]:
+        """Up to when, by partition, all that ingest took has been polled, where that is all
+        that there is."""
+        return {where.partition: looked - ago for where, ago in subscription.caught_up().items()}
+
+    # --- storing ------------------------------------------------------------------------------
 
     def _may_say(self, *, drained: bool) -> bool:
         return drained and self._pending.series <= max(FEW_SERIES, self._pending.rows // 10)
@@ -142,6 +240,7 @@ class Writer:
             wait = SHORTEST_WAIT - age if idle else _LOOK
             records = await subscription.poll(max_bytes=_POLL_BYTES, wait=max(wait, 0.001))
             if records:
+                metrics.RECORDS.labels(GROUP).inc(len(records))
                 first = first or time.monotonic()
                 try:
                     await asyncio.to_thread(parcel.add, records)
@@ -149,13 +248,15 @@ class Writer:
                     return error
             elif first is None and storing is None:
                 break
+            if self._asked or subscription.generation != self._generation:
+                break
         return None
 
     async def _store_parcel(self, parcel: Parcel) -> None:
         await self._dead.put(parcel.poison)
         await self._store_records(parcel.parsed)
         self._pending.cover(parcel.records)
-        self._stored_to = parcel.received_until()
+        self._stored_to |= parcel.received_until()
 
     async def _store_records(self, records: Sequence[Parsed]) -> None:
         """Stores the records; puts aside what the store refuses."""
@@ -181,7 +282,7 @@ class Writer:
             block.add(records)
             rows = 0
             for table, part in block.tables():
-                self._store.insert(table, part)
+                metrics.insert(self._store, table, part)
                 rows += part.num_rows
         except BaseException:
             block.forget()
@@ -197,34 +298,46 @@ class Writer:
             batch = one.batch
             if not batch.HasField("records"):
                 continue
-            run = run_key(batch.project, batch.run_id)
-            self._writers.refuse(
-                self._writers.found(batch.project, batch.run_id, run, batch.writer_id),
-                batch.records.first,
-                batch.records.last,
-                records_pb2.Rejection(
-                    reason=records_pb2.REJECTION_REASON_MALFORMED,
-                    record=batch.records.first,
-                    message=(
-                        f"records {batch.records.first} to {batch.records.last} could not be"
-                        f" stored and were put aside: {reason}"
-                    ),
+            names = (batch.project, batch.run_id)
+            spool = Spool(run_key(*names), batch.writer_id, one.record.partition)
+            await self._patiently(partial(self._writers.load, [(*names, spool)]))
+            rejection = records_pb2.Rejection(
+                reason=records_pb2.REJECTION_REASON_MALFORMED,
+                record=batch.records.first,
+                message=(
+                    f"records {batch.records.first} to {batch.records.last} could not be"
+                    f" stored and were put aside: {reason}"
                 ),
             )
+            row = self._writers.get(spool)
+            self._writers.settle([row.refused(batch.records.first, batch.records.last, rejection)])
 
     async def _say(self, subscription: Subscription) -> None:
-        """Publishes what is stored, then commits: a crash in between says it twice, the
-        other order might never say it."""
+        """Publishes what is stored, then commits, or hands over to be committed: a crash in
+        between says it twice, the other order might never say it."""
         await self._patiently(self._pending.insert)
         await asyncio.gather(
             *(
-                self._log.append(
-                    PROGRESS.name, progress.writer_id.encode(), progress.SerializeToString()
-                )
-                for progress in self._writers.progress()
+                self._log.append(PROGRESS.name, key, value)
+                for key, value in self._writers.progress().items()
             )
         )
-        await subscription.commit(self._pending.offsets)
+        await asyncio.gather(
+            *(self._log.append(PROGRESS.name, key, b"") for key in self._writers.outdated())
+        )
+        offsets = dict(self._pending.offsets)
+        if subscription.generation != self._generation:
+            # Not ours to say that they are dealt with: rows of somebody who had the partitions
+            # in between may have won over those that stand for these.
+            return
+        if asked := self._asked:
+            asked.set_result(offsets)
+        else:
+            self._at_rest = offsets
+            try:
+                await subscription.commit(offsets, generation=self._generation)
+            finally:
+                self._at_rest = None
         self._pending.clear()
 
     async def _patiently(self, work: Callable[[], T]) -> T:
@@ -241,14 +354,3 @@ class Writer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-
-    async def _load_progress(self) -> None:
-        """What earlier lives said about writers' records; the store has all the rest."""
-        group = f"{GROUP}.progress"
-        async with await self._log.subscribe(PROGRESS.name, group, StartFrom.EARLIEST) as topic:
-            # Nobody else publishes there, so what is there now is all.
-            while records := await topic.poll(max_records=5000, wait=0):
-                for record in records:
-                    progress = WriterProgress.FromString(record.value)
-                    if progress.warnings or progress.late_rejections:
-                        self._writers.load_progress(progress)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
+from google.protobuf import json_format
 
 from naiad_consumers.writer import columns
 from naiad_consumers.writer.intervals import Intervals, covers, merge
+from naiad_consumers.writer.tenure import FIRST_EPOCH, row_versions
 from naiad_proto.v1 import log_pb2, records_pb2
 from naiad_proto.v1.records_pb2 import Rejection
 from naiad_store import Store
@@ -27,13 +29,24 @@ KEPT_MESSAGES = 100
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
-    [("project", _WORD), ("run", pa.uint64()), ("writer_id", pa.string()), ("epoch", pa.uint64()),
-     ("host", _WORD), ("pid", pa.uint32()), ("state", _WORD),
-     ("state_version", columns.VERSION), ("reason", pa.string()), ("started_at", columns.TIME),
-     ("ended_at", columns.TIME), ("last_seen_at", columns.TIME),
+    [("project", _WORD), ("run", pa.uint64()), ("writer_id", pa.string()),
+     ("log_partition", pa.uint32()), ("epoch", pa.uint64()), ("host", _WORD),
+     ("pid", pa.uint32()), ("state", _WORD), ("state_version", columns.VERSION),
+     ("reason", pa.string()), ("started_at", columns.TIME), ("ended_at", columns.TIME),
+     ("last_seen_at", columns.TIME),
      ("stored", pa.list_(pa.struct([("1", pa.uint64()), ("2", pa.uint64())]))),
-     ("points", pa.uint64()), ("rejected", pa.uint64()), ("row_version", pa.uint64())]
+     ("points", pa.uint64()), ("rejected", pa.uint64()), ("warnings", pa.list_(pa.string())),
+     ("late_rejections", pa.list_(pa.string())), ("late_rejection_count", pa.uint64()),
+     ("row_version", pa.uint64())]
 )  # fmt: skip
+
+
+class Spool(NamedTuple):
+    """What a row of `writers` is about: a spool, as far as its records stand in one partition."""
+
+    run: int
+    writer_id: str
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,7 @@ class WriterRow:
     run_id: str
     run: int
     writer_id: str
+    log_partition: int
     epoch: int = 0
     host: str = ""
     pid: int = 0
@@ -56,7 +70,22 @@ class WriterRow:
     stored: Intervals = ()
     points: int = 0
     rejected: int = 0
+    # The newest of what was said about its records after ingest had taken them.
+    warnings: tuple[records_pb2.Warning, ...] = ()
+    late_rejections: tuple[Rejection, ...] = ()
+    late_rejection_count: int = 0
     row_version: int = 0
+    # Not in the table: which records other partitions' rows of the spool hold.
+    elsewhere: Intervals = ()
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.run, self.writer_id, self.log_partition)
+
+    @property
+    def known(self) -> Intervals:
+        """All records of the spool that are stored."""
+        return merge([*self.stored, *self.elsewhere]) if self.elsewhere else self.stored
 
     def seen(self, at: int, epoch: int) -> WriterRow:
         return replace(
@@ -94,116 +123,125 @@ class WriterRow:
             rejected=self.rejected + rejected,
         )
 
+    def warned(self, new: Sequence[records_pb2.Warning]) -> WriterRow:
+        said = {(warning.path, warning.record) for warning in self.warnings}
+        new = [warning for warning in new if (warning.path, warning.record) not in said]
+        return replace(self, warnings=(*self.warnings, *new)[-KEPT_MESSAGES:])
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What was said about a spool's records after ingest had taken them."""
+    def refused(self, first: int, last: int, rejection: Rejection) -> WriterRow:
+        """With records first to last put aside, which is said once."""
+        if covers(self.known, first, last):
+            return self
+        return replace(
+            self.with_records(first, last, 0, 1),
+            late_rejections=(*self.late_rejections, rejection)[-KEPT_MESSAGES:],
+            late_rejection_count=self.late_rejection_count + 1,
+        )
 
-    warnings: tuple[records_pb2.Warning, ...] = ()
-    rejections: tuple[records_pb2.Rejection, ...] = ()
-    rejection_count: int = 0
+    def progress(self) -> log_pb2.WriterProgress:
+        return log_pb2.WriterProgress(
+            project=self.project,
+            run_id=self.run_id,
+            writer_id=self.writer_id,
+            epoch=self.epoch,
+            stored=[records_pb2.RecordInterval(first=f, last=last) for f, last in self.stored],
+            warnings=self.warnings,
+            late_rejections=self.late_rejections,
+            late_rejection_count=self.late_rejection_count,
+        )
 
 
+@dataclass
 class WriterBook:
-    """The rows of all writers met, loaded from the store when first asked for.
+    """The rows of all spools met, loaded from the store when first asked for.
 
-    Keyed by run and writer id. A row that changed is `dirty` until it is stored itself.
+    Good for one tenure: rows are those of the store only while nobody else writes them. A
+    row that changed is `dirty` until it is stored itself.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._rows: dict[tuple[int, str], WriterRow] = {}
-        self._said: dict[str, Said] = {}
-        self.dirty: dict[tuple[int, str], WriterRow] = {}
+    store: Store
+    epoch: int = FIRST_EPOCH
+    dirty: dict[Spool, WriterRow] = field(default_factory=dict)
+    _rows: dict[Spool, WriterRow] = field(default_factory=dict)
+    # Epochs of earlier owners whose progress stands in the log, until ours does.
+    _before: dict[Spool, int] = field(default_factory=dict)
 
-    def load_progress(self, progress: log_pb2.WriterProgress) -> None:
-        """What an earlier life of this consumer had said, from the progress topic."""
-        self._said[progress.writer_id] = Said(
-            tuple(progress.warnings), tuple(progress.late_rejections),
-            progress.late_rejection_count,
-        )  # fmt: skip
+    def __post_init__(self) -> None:
+        self._versions = row_versions(self.epoch)
 
-    def load(self, wanted: Iterable[tuple[str, str, int, str]]) -> None:
-        """Takes rows of (project, run id, run, writer id) from the store, where unknown."""
-        new = {(run, writer): (project, run_id) for project, run_id, run, writer in wanted}
-        new = {key: names for key, names in new.items() if key not in self._rows}
+    def load(self, wanted: Iterable[tuple[str, str, Spool]]) -> None:
+        """Takes rows of (project, run id, spool) from the store, where unknown."""
+        new = {spool: names for *names, spool in wanted if spool not in self._rows}
         if not new:
             return
         projects = {project for project, _ in new.values()}
-        for row in rows_of_writers(self._store, projects, {run for run, _ in new}):
-            key = (row["run"], row["writer_id"])
-            if key in new:
-                self._rows[key] = _from_store(row, new[key][1])
-        for (run, writer), (project, run_id) in new.items():
-            self._rows.setdefault((run, writer), WriterRow(project, run_id, run, writer))
+        found = rows_of_writers(self.store, projects, {spool.run for spool in new})
+        rows = [_from_store(row) for row in found]
+        of_writer: dict[tuple[int, str], list[WriterRow]] = {}
+        for row in rows:
+            of_writer.setdefault((row.run, row.writer_id), []).append(row)
+        for spool, (project, run_id) in new.items():
+            row = WriterRow(project, run_id, *spool)
+            others: list[tuple[int, int]] = []
+            for one in of_writer.get((spool.run, spool.writer_id), []):
+                if one.log_partition == spool.partition:
+                    row = replace(one, run_id=run_id)
+                else:
+                    others += one.stored
+            self._rows[spool] = replace(row, elsewhere=merge(others))
+            before = row.row_version >> 40
+            if FIRST_EPOCH <= before != self.epoch:
+                self._before[spool] = before
 
-    def get(self, run: int, writer_id: str) -> WriterRow:
-        return self._rows[run, writer_id]
+    def get(self, spool: Spool) -> WriterRow:
+        """It has been loaded."""
+        return self._rows[spool]
 
-    def found(self, project: str, run_id: str, run: int, writer_id: str) -> WriterRow:
-        """The row, also of a writer that was never loaded."""
-        return self._rows.get((run, writer_id), WriterRow(project, run_id, run, writer_id))
-
-    def settle(
-        self,
-        rows: Iterable[WriterRow],
-        warnings: Mapping[str, Sequence[records_pb2.Warning]],
-    ) -> None:
+    def settle(self, rows: Iterable[WriterRow]) -> None:
         """The records that led to these rows are stored."""
         for row in rows:
-            self._rows[row.run, row.writer_id] = self.dirty[row.run, row.writer_id] = row
-        for writer, new in warnings.items():
-            said = self._said.get(writer, Said())
-            self._said[writer] = replace(said, warnings=(*said.warnings, *new)[-KEPT_MESSAGES:])
+            self._rows[row.spool] = self.dirty[row.spool] = row
 
-    def refuse(self, row: WriterRow, first: int, last: int, rejection: Rejection) -> None:
-        """Records first to last of a writer have been put aside, which is said once."""
-        if not covers(row.stored, first, last):
-            said = self._said.get(row.writer_id, Said())
-            self._said[row.writer_id] = replace(
-                said,
-                rejections=(*said.rejections, rejection)[-KEPT_MESSAGES:],
-                rejection_count=said.rejection_count + 1,
-            )
-            row = row.with_records(first, last, 0, 1)
-        self.settle([row], {})
-
-    def progress(self) -> list[log_pb2.WriterProgress]:
-        """What there is to say about dirty rows, once they are stored."""
-        return [self._progress_of(row) for row in self.dirty.values()]
-
-    def _progress_of(self, row: WriterRow) -> log_pb2.WriterProgress:
-        said = self._said.get(row.writer_id, Said())
-        return log_pb2.WriterProgress(
-            project=row.project,
-            run_id=row.run_id,
-            writer_id=row.writer_id,
-            epoch=row.epoch,
-            stored=[records_pb2.RecordInterval(first=f, last=last) for f, last in row.stored],
-            warnings=said.warnings,
-            late_rejections=said.rejections,
-            late_rejection_count=said.rejection_count,
+    def table(self) -> pa.Table:
+        """The dirty rows for the store: each beats all that were made before it."""
+        version = next(self._versions)
+        return pa.Table.from_pylist(
+            [_to_store(row) | {"row_version": version} for row in self.dirty.values()],
+            schema=SCHEMA,
         )
 
+    def progress(self) -> dict[bytes, bytes]:
+        """Records of the progress topic: what there is to say of dirty rows, once they are
+        stored.
 
-def table(rows: Iterable[WriterRow]) -> pa.Table:
-    """Rows for the store. `row_version` rises with every one of a writer."""
-    now = time.time_ns()
-    plain = []
-    for row in rows:
-        plain.append(
-            {
-                **{name: getattr(row, name) for name in SCHEMA.names},
-                "state_version": columns.version_bytes(row.state_version),
-                "stored": [{"1": first, "2": last} for first, last in row.stored],
-                # Above the last one also when the clock went back.
-                "row_version": max(now, row.row_version + 1),
-            }
-        )
-    return pa.Table.from_pylist(plain, schema=SCHEMA)
+        An owner's word has a key of its own, or one that comes late, from an owner that was
+        taken for dead, would be the only one that compaction leaves."""
+        return {
+            progress_key(spool, self.epoch): row.progress().SerializeToString()
+            for spool, row in self.dirty.items()
+        }
+
+    def outdated(self) -> list[bytes]:
+        """Keys under which earlier owners told what `progress` has told better, once."""
+        told = [spool for spool in self.dirty if spool in self._before]
+        return [progress_key(spool, self._before.pop(spool)) for spool in told]
 
 
-def _from_store(row: dict[str, object], run_id: str) -> WriterRow:
+def progress_key(spool: Spool, epoch: int) -> bytes:
+    return f"{spool.writer_id}/{spool.partition}/{epoch}".encode()
+
+
+def _to_store(row: WriterRow) -> dict[str, object]:
+    return {
+        **{name: getattr(row, name) for name in SCHEMA.names},
+        "state_version": columns.version_bytes(row.state_version),
+        "stored": [{"1": first, "2": last} for first, last in row.stored],
+        "warnings": list(map(_as_json, row.warnings)),
+        "late_rejections": list(map(_as_json, row.late_rejections)),
+    }
+
+
+def _from_store(row: Mapping[str, object]) -> WriterRow:
     values = {name: row[name] for name in SCHEMA.names}
     for name in ("started_at", "ended_at", "last_seen_at"):
         values[name] = round(values[name].timestamp() * 1000)  # type: ignore[attr-defined]
@@ -214,4 +252,21 @@ def _from_store(row: dict[str, object], run_id: str) -> WriterRow:
         tuple(pair.values())
         for pair in values["stored"]  # type: ignore[attr-defined]
     )
-    return WriterRow(run_id=run_id, **values)  # type: ignore[arg-type]
+    values["warnings"] = _from_json(values["warnings"], records_pb2.Warning)
+    values["late_rejections"] = _from_json(values["late_rejections"], Rejection)
+    return WriterRow(run_id="", **values)  # type: ignore[arg-type]
+
+
+_Message = TypeVar("_Message", records_pb2.Warning, Rejection)
+
+
+def _as_json(message: records_pb2.Warning | Rejection) -> str:
+    return json_format.MessageToJson(message, preserving_proto_field_name=True, indent=None)
+
+
+def _from_json(texts: object, kind: type[_Message]) -> tuple[_Message, ...]:
+    # Fields that a newer release wrote are none of ours.
+    return tuple(
+        json_format.Parse(text, kind(), ignore_unknown_fields=True)
+        for text in texts  # type: ignore[attr-defined]
+    )

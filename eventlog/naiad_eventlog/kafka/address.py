@@ -11,10 +11,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from naiad_eventlog.interface import EventLogError
+from naiad_eventlog.retention import DEFAULT_HOURS, Retention
 
 DEFAULT_PORT = 9092
-# How long brokers keep records, in hours; a group that stands still for longer loses some.
-DEFAULT_RETENTION_HOURS = 168
 # Seconds after which an append that no broker confirmed gives up: longer than a cluster takes
 # to make a dead broker's neighbour the leader (9 s), shorter than a client waits (60 s).
 DEFAULT_APPEND_SECONDS = 20.0
@@ -37,7 +36,8 @@ OPTIONS = {
     "key": "file of that certificate's key",
     "sasl": f"how to log in: {', '.join(_MECHANISMS)}",
     "replication": "copies of each record in topics that are made: 3, or as many as brokers",
-    "retention_hours": f"how long new topics keep records: {DEFAULT_RETENTION_HOURS}",
+    "retention_hours": f"how long records are kept that all groups have read: {DEFAULT_HOURS}",
+    "retention_bytes": "how many bytes of them are kept, of each topic; no bound without",
     "append_seconds": f"when an unconfirmed append gives up: {DEFAULT_APPEND_SECONDS:g}",
     "session_seconds": f"when a silent member is taken for dead: {DEFAULT_SESSION_SECONDS:g}",
 }
@@ -52,7 +52,7 @@ class KafkaAddress:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     replication: int | None = None
-    retention_hours: int = DEFAULT_RETENTION_HOURS
+    retention: Retention = field(default_factory=Retention)
     append_seconds: float = DEFAULT_APPEND_SECONDS
     session_seconds: float = DEFAULT_SESSION_SECONDS
 
@@ -71,8 +71,8 @@ class KafkaAddress:
             "bootstrap_servers": list(self.servers),
             "client_id": "naiad",
             "request_timeout_ms": int(REQUEST_SECONDS * 1000),
-            # How late a partition that another process added is seen.
-            "metadata_max_age_ms": 30_000,
+            # How late a partition that somebody added is seen.
+            "metadata_max_age_ms": 5_000,
             "security_protocol": protocol,
             "ssl_context": self.tls,
         }
@@ -127,7 +127,12 @@ class KafkaAddress:
             user=user or None,
             password=password or None,
             replication=_whole(options, "replication", 1) if "replication" in options else None,
-            retention_hours=_whole(options, "retention_hours", 1, DEFAULT_RETENTION_HOURS),
+            retention=Retention(
+                _whole(options, "retention_hours", 1, DEFAULT_HOURS),
+                _whole(options, "retention_bytes", 1024 * 1024)
+                if "retention_bytes" in options
+                else None,
+            ),
             append_seconds=_seconds(options, "append_seconds", DEFAULT_APPEND_SECONDS),
             session_seconds=_seconds(options, "session_seconds", DEFAULT_SESSION_SECONDS),
         )

@@ -63,8 +63,9 @@ class Appender:
                 async with self._starting:
                     producer = await self._ready()
                     count = len(await producer.partitions_for(topic))
+                # Compaction takes no value, but not an empty one, for a key's end.
                 delivery = await producer.send(
-                    topic, value, key, partition=partition_of(key, count)
+                    topic, value or None, key, partition=partition_of(key, count)
                 )
                 # What counts is when it has left, not when its caller gives up.
                 delivery.add_done_callback(lambda done: self._landed(done, size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
@@ -20,6 +20,7 @@ from naiad_eventlog.interface import (
     Topic,
     TopicPartition,
 )
+from naiad_eventlog.kafka import retaining
 from naiad_eventlog.kafka.address import KafkaAddress
 from naiad_eventlog.kafka.appending import Appender
 from naiad_eventlog.kafka.errors import as_log_error
@@ -30,6 +31,7 @@ from naiad_eventlog.kafka.topics import TopicAdmin
 
 class KafkaEventLog(EventLog):
     def __init__(self, address: KafkaAddress) -> None:
+        self.retention = address.retention
         self._address = address
         self._topics = TopicAdmin(address)
         self._appender = Appender(address)
@@ -102,6 +104,57 @@ class KafkaEventLog(EventLog):
         self._check_open()
         offsets = await self._offsets(topic, beginning=False)
         return {TopicPartition(topic, number): offset for number, offset in offsets.items()}
+
+    async def start_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        self._check_open()
+        offsets = await self._offsets(topic, beginning=True)
+        return {TopicPartition(topic, number): offset for number, offset in offsets.items()}
+
+    async def committed(self, topic: str, group: str) -> dict[TopicPartition, int]:
+        self._check_open()
+        await self._need(topic)
+        prefix = self._address.prefix
+        found = await self._topics.committed(prefix + topic, prefix + group)
+        return {TopicPartition(topic, number): offset for number, offset in found.items()}
+
+    async def members(self, topic: str, group: str) -> int:
+        self._check_open()
+        await self._need(topic)
+        return await self._topics.members(self._address.prefix + group)
+
+    async def retain(
+        self,
+        topic: str,
+        *,
+        before: int | None = None,
+        max_bytes: int | None = None,
+        needed_by: Collection[str] = (),
+    ) -> int:
+        self._check_open()
+        await self._need(topic)
+        known = self._known[topic]
+        if known is not None and known.compacted:
+            raise EventLogError(f"topic {topic!r} is compacted: it keeps the newest of each key")
+        prefix, name = self._address.prefix, self._address.prefix + topic
+        begins = await self._offsets(topic, beginning=True)
+        ends = await self._offsets(topic, beginning=False)
+        below = await retaining.droppable(
+            self._topics, prefix, name, len(ends), [prefix + group for group in needed_by]
+        )
+        wanted = dict(begins)
+        try:
+            if before is not None:
+                wanted |= await retaining.older(self._surveyor, name, before, ends)
+            if max_bytes is not None:
+                more = await retaining.beyond(self._address, name, max_bytes, begins, ends)
+                wanted = {number: max(offset, more[number]) for number, offset in wanted.items()}
+        except KafkaError as error:
+            raise as_log_error(error, f"the age of {topic} can't be found out") from error
+        new = {number: min(wanted[number], below[number]) for number in wanted}
+        new = {number: offset for number, offset in new.items() if offset > begins[number]}
+        if new:
+            await self._topics.drop(name, new)
+        return sum(offset - begins[number] for number, offset in new.items())
 
     async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:
         self._check_open()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 # What the others of a group wait for a member to hand over (twice: to come back at all), in
 # seconds. Who takes longer is left out.
 HANDING_OVER_SECONDS = 10.0
+# The round in which a task's commit was begun.
+_COMMITTING: ContextVar[int] = ContextVar("_COMMITTING")
 # The group's offsets, asked for while it is formed anew.
 _COMMITTED_SECONDS = 3.0
 
@@ -84,14 +87,30 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
         send = coordinator._do_commit_offsets
 
         async def send_as_member(assignment: Any, offsets: Any) -> None:
-            if coordinator.generation < 0:
+            # aiokafka tries again by itself, and the group may have gone on meanwhile.
+            moved = _COMMITTING.get() != self.rounds or not self.may_commit
+            if moved or coordinator.generation < 0:
                 raise IllegalGenerationError
             await send(assignment, offsets)
 
         coordinator._do_commit_offsets = send_as_member
 
+    async def confirm(self, rounds: int) -> bool:
+        """Whether the group has not gone on from that round without us. Raises KafkaError."""
+        # As long as the group's coordinator takes a heartbeat of a generation, the next one is
+        # not formed. Not public; test_kafka_groups.py tells when it changes. The request is
+        # made with the membership of this very moment: that of the round, if none begins.
+        if not self._stands(rounds):
+            return False
+        taken = await self._consumer._coordinator._do_heartbeat()
+        return bool(taken) and self._stands(rounds)
+
+    def _stands(self, rounds: int) -> bool:
+        return self.settled.is_set() and self.rounds == rounds
+
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Raises what aiokafka raises."""
+        """Commits in this round or not at all. Raises what aiokafka raises."""
+        _COMMITTING.set(self.rounds)
         for number, offset in offsets.items():
             self._known.setdefault(number, {None}).add(offset)
         await self._consumer.commit({self.partition(n): o for n, o in offsets.items()})
@@ -126,7 +145,12 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self.commit(handled)
         except (TimeoutError, KafkaError) as error:
             # Left out of the group already, maybe: what was handled comes again, elsewhere.
-            log.warning("what was handled of %s could not be committed: %r", self._topic, error)
+            # aiokafka's own words take a page.
+            log.warning(
+                "what was handled of %s could not be committed: %s",
+                self._topic,
+                type(error).__name__,
+            )
         finally:
             self._handing_over = False
 

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -101,6 +102,55 @@ class KafkaSubscription(Subscription):
                 raise as_log_error(error, failing) from error
             raise
 
+    @property
+    def generation(self) -> int:
+        return self._ownership.rounds
+
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        return frozenset(TopicPartition(self._topic, number) for number in self._ownership.owned)
+
+    async def confirm(self, generation: int) -> bool:
+        self._check_open()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self._ownership.confirm(generation)
+        except (TimeoutError, KafkaError) as error:
+            log.warning("group %r does not say who owns what: %r", self._group, error)
+            return False
+
+    def caught_up(self) -> dict[TopicPartition, float]:
+        ownership = self._ownership
+        if not ownership.settled.is_set():
+            return {}
+        found = {}
+        now = time.time()
+        assigned = self._consumer.assignment()
+        for number in ownership.owned:
+            where = ownership.partition(number)
+            if where not in assigned:
+                continue
+            end = self._consumer.highwater(where)
+            seen = self._consumer.last_poll_timestamp(where)
+            if end is None or seen is None or self._position(number) < end:
+                continue
+            # The broker may have held its answer back for want of news, but told the end as
+            # it was when it answered.
+            found[TopicPartition(self._topic, number)] = max(0.0, now - seen / 1000)
+        return found
+
+    def _position(self, number: int) -> int:
+        """Where handing out goes on."""
+        known = self._ownership.positions.get(number)
+        if known is not None:
+            return known
+        if any(record.partition == number for record in self._buffer):
+            return -1
+        # Nothing was handed out; all that there was may have been dropped long ago.
+        assignment = self._consumer._subscription.subscription.assignment
+        state = assignment.state_value(self._ownership.partition(number))
+        return int(state.position) if state.has_valid_position else -1
+
     async def poll(
         self, *, max_records: int = 500, max_bytes: int = 16 * 1024 * 1024, wait: float = 0.1
     ) -> list[Record]:
@@ -167,6 +217,7 @@ class KafkaSubscription(Subscription):
                     self._topic,
                     number,
                     self._group,
+                    extra={"topic": self._topic, "partition": number, "group": self._group},
                 )
             positions[number] = offset + 1
             found.append(Record(self._topic, number, offset, key, value, record.timestamp))
@@ -191,7 +242,9 @@ class KafkaSubscription(Subscription):
         self._take_over()
         return ended and not self._buffer
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         self._check_open()
         ownership = self._ownership
 
@@ -208,9 +261,9 @@ class KafkaSubscription(Subscription):
                     and where.partition in ownership.owned
                     and offset >= ownership.floors.get(where.partition, 0)
                 }
-                if not mine:
-                    return
                 rounds = ownership.rounds
+                if not mine or generation not in (None, rounds):
+                    return
                 try:
                     await ownership.commit(mine)
                 except (CommitFailedError, IllegalStateError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
@@ -66,6 +67,31 @@ class TopicAdmin:
             if where.topic == name and at.offset >= 0
         }
 
+    async def groups(self) -> set[str]:
+        """All of the cluster that store offsets there."""
+        found = await self._patiently(
+            self._client.list_consumer_groups, f"{self._address.named} does not name its groups"
+        )
+        return {name for name, *_ in found}
+
+    async def members(self, group: str) -> int:
+        """How many members the group has now."""
+        (response,) = await self._patiently(
+            lambda: self._client.describe_consumer_groups([group]),
+            f"the members of group {group!r} can't be found out",
+        )
+        return sum(len(described[5]) for described in response.groups)
+
+    async def drop(self, name: str, below: Mapping[int, int]) -> None:
+        """Drops the topic's records below these offsets, by partition."""
+        wanted = {
+            KafkaPartition(name, number): RecordsToDelete(before_offset=offset)
+            for number, offset in below.items()
+        }
+        await self._patiently(
+            lambda: self._client.delete_records(wanted), f"old records of {name} can't be dropped"
+        )
+
     async def ensure(self, name: str, topic: Topic) -> None:
         """Raises EventLogError, naming topic and setting, when what is there can't serve."""
         if topic.partitions < 1:
@@ -75,10 +101,10 @@ class TopicAdmin:
             await self._create(name, topic)
             there = topic.partitions
         else:
-            if there > topic.partitions:
+            if there > topic.partitions and topic.compacted:
                 raise EventLogError(
                     f"topic {topic.name!r} is there with {there} partitions; {topic} was asked"
-                    " for, and a topic can only get more partitions"
+                    " for, and with more the newest record of a key can't be told"
                 )
             await self._check(name, topic)
         if there < topic.partitions:
@@ -111,10 +137,8 @@ class TopicAdmin:
                 "segment.ms": str(3600 * 1000),
             }
         else:
-            settings |= {
-                "cleanup.policy": "delete",
-                "retention.ms": str(self._address.retention_hours * 3600 * 1000),
-            }
+            # Brokers drop by age whatever groups have read; `retain` waits for them.
+            settings |= {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
         new = NewTopic(name, topic.partitions, copies, topic_configs=settings)
         response = await self._patiently(
             lambda: self._client.create_topics([new]), f"topic {topic.name!r} could not be made"
@@ -149,14 +173,19 @@ class TopicAdmin:
                 f"topic {topic.name!r} is there with compression.type={codec}, which can't be read"
                 f" here; it may be {', '.join(_CODECS)}"
             )
-        kept = int(settings.get("retention.ms", -1))
-        if not topic.compacted and 0 <= kept < self._address.retention_hours * 3600 * 1000:
+        limits = {
+            setting: settings[setting]
+            for setting in ("retention.ms", "retention.bytes")
+            if settings.get(setting, "-1") != "-1"
+        }
+        if limits and not topic.compacted:
             log.warning(
-                "topic %r keeps records for %.1f hours only (retention.ms=%d): a consumer that"
-                " stands still for longer loses some",
+                "topic %r is there with %s: its brokers drop records whether or not they were read,"
+                " and a consumer that stands still for too long loses some. With %s=-1"
+                " (kafka-configs.sh) that is left to Naiad, which waits for its consumers",
                 topic.name,
-                kept / 3600 / 1000,
-                kept,
+                " and ".join(f"{setting}={value}" for setting, value in limits.items()),
+                "=-1 and ".join(limits),
             )
 
     async def _settings(self, name: str) -> dict[str, str]:

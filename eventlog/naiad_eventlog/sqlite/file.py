@@ -7,18 +7,19 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from naiad_eventlog.interface import EventLogError, EventLogFull, Topic, TopicPartition
+from naiad_eventlog.sqlite import dropping
 
 log = logging.getLogger(__name__)
 
 # "NAIA", so that a foreign database is told from ours.
 APPLICATION_ID = 0x4E414941
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # AUTOINCREMENT, because a plain rowid is given again once the newest rows were deleted: a
 # group would then skip acknowledged data. One sequence serves all partitions, so offsets
@@ -47,11 +48,23 @@ CREATE TABLE commits (
     PRIMARY KEY (consumers, topic, partition)
 ) WITHOUT ROWID;
 """
+# Since version 2: below which offset a partition has dropped records.
+_STARTS = """
+CREATE TABLE starts (
+    topic INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+"""
 
 # One transaction takes what waits, up to this many bytes, so that none waits long.
 _GROUP_BYTES = 32 * 1024 * 1024
 _COMPACT_EVERY = 20_000
-_TRIM_ROWS = 2_000
+# What goes of one partition before the others are looked at again.
+_TURN_BYTES = 1024 * 1024
+# Milliseconds for which an empty value stays on a compacted topic, so that readers hear it.
+_KEPT_EMPTY = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +98,6 @@ class LogFile:
         self._writer: threading.Thread | None = None
         self._size = 0
         self._until_compaction = _COMPACT_EVERY
-        # Offsets below these may go: set by the log, which knows the groups.
-        self.needed: Callable[[sqlite3.Connection, TopicRow, int], int] = _committed_by_all
         self.failure: Exception | None = None
 
     # --- opening and closing -----------------------------------------------------------
@@ -147,7 +158,7 @@ class LogFile:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if application == 0 and tables == 0:
             connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={APPLICATION_ID};"
+                f"BEGIN IMMEDIATE; {_SCHEMA} {_STARTS} PRAGMA application_id={APPLICATION_ID};"
                 f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
             )
         elif application != APPLICATION_ID:
@@ -156,6 +167,13 @@ class LogFile:
             raise EventLogError(
                 f"the event log {self.path} has format {version}, made by a newer Naiad;"
                 f" this one reads up to {SCHEMA_VERSION}: upgrade it"
+            )
+        elif version == 1:
+            # Nobody has noted what was dropped: all below the first that is there may have been.
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_STARTS} INSERT INTO starts"
+                " SELECT topic, partition, min(offset) FROM records GROUP BY topic, partition;"
+                f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
             )
 
     # --- writing -----------------------------------------------------------------------
@@ -175,13 +193,13 @@ class LogFile:
     def add_topic(self, connection: sqlite3.Connection, topic: Topic) -> None:
         known = self.topics.get(topic.name)
         if known:
-            if known.topic.compacted != topic.compacted or (
-                known.topic.partitions > topic.partitions
-            ):
+            more = known.topic.partitions > topic.partitions
+            if known.topic.compacted != topic.compacted or (more and topic.compacted):
                 raise EventLogError(
-                    f"topic {topic.name!r} is there with {known.topic}; {topic} was asked for,"
-                    " and a topic can only get more partitions"
+                    f"topic {topic.name!r} is there as {known.topic}, and {topic} was asked for"
                 )
+            if more:
+                return
             connection.execute(
                 "UPDATE topics SET partitions = ? WHERE topic = ?",
                 (topic.partitions, known.number),
@@ -272,13 +290,16 @@ class LogFile:
     # --- keeping it small --------------------------------------------------------------
 
     def compact(self, connection: sqlite3.Connection) -> None:
-        """Drops all but the newest record of each key from compacted topics."""
+        """Drops all but the newest record of each key from compacted topics, and a newest one
+        that is empty and old."""
+        old = time.time_ns() // 1_000_000 - _KEPT_EMPTY
         for row in list(self.topics.values()):
             if row.topic.compacted:
                 connection.execute(
-                    "DELETE FROM records WHERE topic = ?1 AND offset NOT IN"
-                    " (SELECT max(offset) FROM records WHERE topic = ?1 GROUP BY partition, key)",
-                    (row.number,),
+                    "DELETE FROM records WHERE topic = ?1 AND (offset NOT IN"
+                    " (SELECT max(offset) FROM records WHERE topic = ?1 GROUP BY partition, key)"
+                    " OR length(value) = 0 AND timestamp < ?2)",
+                    (row.number, old),
                 )
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
@@ -287,17 +308,52 @@ class LogFile:
             if row.topic.compacted:
                 continue
             for partition in range(row.topic.partitions):
-                below = self.needed(connection, row, partition)
+                below = dropping.needed_from(connection, row.number, partition)
                 while self._size > self.max_bytes // 2:
-                    gone = connection.execute(
-                        "DELETE FROM records WHERE offset IN (SELECT offset FROM records"
-                        " WHERE topic = ? AND partition = ? AND offset < ?"
-                        " ORDER BY offset LIMIT ?)",
-                        (row.number, partition, below, _TRIM_ROWS),
-                    ).rowcount
+                    connection.execute("BEGIN IMMEDIATE")
+                    gone = dropping.drop(connection, row.number, partition, below)
+                    connection.execute("COMMIT")
                     if not gone:
                         break
                     self._measure(connection)
+
+    def drop(
+        self,
+        connection: sqlite3.Connection,
+        row: TopicRow,
+        before: int | None,
+        max_bytes: int | None,
+        needed_by: Collection[str],
+    ) -> int:
+        """Drops a first part of what is past `before` or `max_bytes` and no group needs;
+        returns how many records, 0 when nothing is left to drop."""
+        oldest: tuple[int, int, int] | None = None
+        for partition in range(row.topic.partitions):
+            below = dropping.needed_from(connection, row.number, partition, needed_by)
+            if before is not None and (
+                gone := dropping.drop(connection, row.number, partition, below, before)
+            ):
+                self._measure(connection)
+                return gone
+            first = dropping.first(connection, row.number, partition)
+            if first is not None and first < below and (oldest is None or first < oldest[0]):
+                oldest = (first, partition, below)
+        self._measure(connection)
+        if max_bytes is None or self._size <= max_bytes or oldest is None:
+            return 0
+        # One sequence numbers all partitions, so the lowest offset is the oldest record; a little
+        # from there, and then it is perhaps another's turn.
+        gone = dropping.drop(
+            connection, row.number, oldest[1], oldest[2],
+            most_bytes=min(_TURN_BYTES, self._size - max_bytes),
+        )  # fmt: skip
+        self._measure(connection)
+        return gone
+
+    @property
+    def size(self) -> int:
+        """Bytes in use, about."""
+        return self._size
 
     def _measure(self, connection: sqlite3.Connection) -> None:
         # Free pages are used again before the file grows.
@@ -317,18 +373,6 @@ class LogFile:
                     (row.number, partition),
                 ).fetchone()  # fmt: skip
                 self.ends[key] = end
-
-
-def _committed_by_all(connection: sqlite3.Connection, row: TopicRow, partition: int) -> int:
-    """The lowest offset that a known group still wants; 0 where one has committed nothing."""
-    (groups,) = connection.execute(
-        "SELECT count(DISTINCT consumers) FROM commits WHERE topic = ?", (row.number,)
-    ).fetchone()
-    here, lowest = connection.execute(
-        "SELECT count(*), coalesce(min(offset), 0) FROM commits WHERE topic = ? AND partition = ?",
-        (row.number, partition),
-    ).fetchone()
-    return int(lowest) if here == groups else 0
 
 
 def _as_log_error(error: sqlite3.Error) -> EventLogError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,8 @@ from naiad_eventlog.interface import (
     TopicPartition,
 )
 from naiad_eventlog.partitioning import partition_of
+from naiad_eventlog.retention import DEFAULT_HOURS, Retention
+from naiad_eventlog.sqlite import dropping
 from naiad_eventlog.sqlite.file import LogFile, TopicRow
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ DEFAULT_MAX_BYTES = 8 * 1024**3
 
 
 class SqliteEventLog(EventLog):
-    def __init__(self, file: LogFile) -> None:
+    def __init__(self, file: LogFile, retention: Retention) -> None:
+        self.retention = retention
         self._file = file
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="event log reader")
         self._groups: dict[tuple[str, str], list[SqliteSubscription]] = {}
@@ -45,19 +48,21 @@ class SqliteEventLog(EventLog):
     async def open(cls, url: str) -> SqliteEventLog:
         parts = urlsplit(url)
         options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        bound = options.pop("max_bytes", str(DEFAULT_MAX_BYTES))
+        bound = _whole(url, options, "max_bytes", 1024 * 1024) or DEFAULT_MAX_BYTES
+        retention = Retention(
+            _whole(url, options, "retention_hours", 1) or DEFAULT_HOURS,
+            _whole(url, options, "retention_bytes", 1024 * 1024),
+        )
         if options:
             raise EventLogError(
                 f"event log {url!r} has the unknown option {sorted(options)[0]!r};"
-                " max_bytes is the only one"
+                " there are max_bytes, retention_hours and retention_bytes"
             )
-        if not bound.isdigit() or int(bound) < 1024 * 1024:
-            raise EventLogError(f"max_bytes={bound} of {url!r} is not a number of at least 1048576")
         # sqlite:////abs/path has an empty host and "//abs/path"; sqlite:///rel is relative.
         path = parts.path[1:] if parts.path.startswith("//") else parts.path
-        file = LogFile(Path(path), int(bound))
+        file = LogFile(Path(path), bound)
         await asyncio.to_thread(file.open)
-        opened = cls(file)
+        opened = cls(file, retention)
         await asyncio.wrap_future(file.submit(file.compact))
         return opened
 
@@ -105,8 +110,55 @@ class SqliteEventLog(EventLog):
             for partition in range(row.topic.partitions)
         }
 
+    async def start_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        row = self._row(topic)
+
+        def read() -> dict[int, int]:
+            return dropping.starts(self._file.connection(), row.number)
+
+        starts = await self.read(read)
+        return {
+            TopicPartition(topic, partition): starts.get(partition, 0)
+            for partition in range(row.topic.partitions)
+        }
+
+    async def committed(self, topic: str, group: str) -> dict[TopicPartition, int]:
+        found = await self.commits(group, topic)
+        return {TopicPartition(topic, partition): offset for partition, offset in found.items()}
+
+    async def members(self, topic: str, group: str) -> int:
+        self._row(topic)
+        return len(self._groups.get((group, topic), []))
+
+    async def retain(
+        self,
+        topic: str,
+        *,
+        before: int | None = None,
+        max_bytes: int | None = None,
+        needed_by: Collection[str] = (),
+    ) -> int:
+        row = self._row(topic)
+        if row.topic.compacted:
+            raise EventLogError(f"topic {topic!r} is compacted: it keeps the newest of each key")
+        file, gone = self._file, 0
+
+        def drop(connection: sqlite3.Connection) -> int:
+            return file.drop(connection, row, before, max_bytes, needed_by)
+
+        # In small parts, each in a transaction with the appends that wait, so that none waits
+        # long. Pages that come free are used again; the file does not shrink.
+        while isinstance(part := await self._do(drop), int) and part:
+            gone += part
+        return gone
+
+    @property
+    def size_bytes(self) -> int:
+        """What the file holds, without pages that are free to be used again; about."""
+        return self._file.size
+
     async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:
-        committed = await self.committed(group, topic)
+        committed = await self.commits(group, topic)
         return {
             TopicPartition(topic, number): await self.count(topic, number, committed.get(number, 0))
             for number in range(self._row(topic).topic.partitions)
@@ -134,7 +186,7 @@ class SqliteEventLog(EventLog):
             return
         for member in members:
             await member.hand_over()
-        committed = await self.committed(group, topic)
+        committed = await self.commits(group, topic)
         count = self._row(topic).topic.partitions
         for number, member in enumerate(members):
             owned = range(number, count, len(members))
@@ -146,7 +198,7 @@ class SqliteEventLog(EventLog):
             members.remove(subscription)
             await self.rebalance(group, topic)
 
-    async def committed(self, group: str, topic: str) -> dict[int, int]:
+    async def commits(self, group: str, topic: str) -> dict[int, int]:
         number = self._row(topic).number
 
         def read() -> dict[int, int]:
@@ -232,6 +284,16 @@ class SqliteEventLog(EventLog):
             raise EventLogError(f"there is no topic {topic!r} in the event log") from None
 
 
+def _whole(url: str, options: dict[str, str], name: str, least: int) -> int | None:
+    """The option's value, taken out of `options`; None if it isn't there."""
+    text = options.pop(name, None)
+    if text is None:
+        return None
+    if not text.isdigit() or int(text) < least:
+        raise EventLogError(f"{name}={text} of {url!r} is not a number of at least {least}")
+    return int(text)
+
+
 def _add_topic(file: LogFile, topic: Topic, connection: sqlite3.Connection) -> None:
     file.add_topic(connection, topic)
 
@@ -253,9 +315,30 @@ class SqliteSubscription(Subscription):
         self._positions: dict[int, int] = {}
         # Rises with each change of what is owned: a fetch under way then is void.
         self._generation = 0
+        self._rounds = 0
         self._news = asyncio.Event()
         self._turn = 0
         self._closed = False
+
+    @property
+    def generation(self) -> int:
+        return self._rounds
+
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        return frozenset(TopicPartition(self._topic, number) for number in self._positions)
+
+    async def confirm(self, generation: int) -> bool:
+        # All members live in this process, so none is taken for dead.
+        return not self._closed and generation == self._rounds
+
+    def caught_up(self) -> dict[TopicPartition, float]:
+        return {
+            TopicPartition(self._topic, number): 0.0
+            for number, offset in self._positions.items()
+            # Offsets begin with 1.
+            if max(offset, 1) >= self._log.end(self._topic, number)
+        }
 
     async def hand_over(self) -> None:
         """Commits what was dealt with, before the partitions are shared out anew."""
@@ -281,6 +364,7 @@ class SqliteSubscription(Subscription):
                 )
         self._positions = positions
         self._generation += 1
+        self._rounds += 1
         self._news.set()
 
     def wake(self, partition: int) -> None:
@@ -326,8 +410,12 @@ class SqliteSubscription(Subscription):
             self._positions[record.partition] = record.offset + 1
         return found
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int], *, generation: int | None = None
+    ) -> None:
         self._check_open()
+        if generation is not None and generation != self._rounds:
+            return
         # What was given to another member meanwhile is that one's to commit.
         owned = {
             where.partition: offset
@@ -338,8 +426,7 @@ class SqliteSubscription(Subscription):
             await self._log.commit(self._group, self._topic, owned)
 
     async def committed(self) -> dict[TopicPartition, int]:
-        found = await self._log.committed(self._group, self._topic)
-        return {TopicPartition(self._topic, p): offset for p, offset in found.items()}
+        return await self._log.committed(self._topic, self._group)
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
         self._check_open()

@@ -62,8 +62,10 @@ Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
 @_typing.final
 class WriterProgress(_message.Message):
     """How far the writer has stored one spool's records. Published after the rows are
-    readable; the newest per writer holds everything, so the topic can be compacted.
-    Key: writer_id.
+    readable; the newest of a key holds everything that was said under it, so the topic can be
+    compacted. Key: "writer_id/partition/epoch", of the log's partition in which the records stand
+    and of the one who owned it then. What is stored is what is so by any of a writer's keys; of
+    the rest the highest epoch of each partition counts. An empty value takes a key back.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -51,6 +51,43 @@ X_AXIS_RELATIVE_TIME: XAxis.ValueType  # 3
 """from_x .. are seconds since the run's first point among those asked for."""
 Global___XAxis: _TypeAlias = XAxis  # noqa: Y015
 
+class _AuditStage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuditStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditStage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUDIT_STAGE_UNSPECIFIED: _AuditStage.ValueType  # 0
+    AUDIT_STAGE_CLIENT: _AuditStage.ValueType  # 1
+    """In the client: dropped for want of room, or put aside because the server refused it."""
+    AUDIT_STAGE_CLIENT_TO_LOG: _AuditStage.ValueType  # 2
+    """Logged, and the client has not heard that it is safe."""
+    AUDIT_STAGE_LOG: _AuditStage.ValueType  # 3
+    """Acknowledged, and not in the log."""
+    AUDIT_STAGE_LOG_TO_STORE: _AuditStage.ValueType  # 4
+    """In the log, and its turn to be stored has not come."""
+    AUDIT_STAGE_STORE: _AuditStage.ValueType  # 5
+    """The writer has passed it, and it is not in the store, or not as it should be."""
+    AUDIT_STAGE_DEAD_LETTER: _AuditStage.ValueType  # 6
+    """Put aside as a dead letter."""
+
+class AuditStage(_AuditStage, metaclass=_AuditStageEnumTypeWrapper): ...
+
+AUDIT_STAGE_UNSPECIFIED: AuditStage.ValueType  # 0
+AUDIT_STAGE_CLIENT: AuditStage.ValueType  # 1
+"""In the client: dropped for want of room, or put aside because the server refused it."""
+AUDIT_STAGE_CLIENT_TO_LOG: AuditStage.ValueType  # 2
+"""Logged, and the client has not heard that it is safe."""
+AUDIT_STAGE_LOG: AuditStage.ValueType  # 3
+"""Acknowledged, and not in the log."""
+AUDIT_STAGE_LOG_TO_STORE: AuditStage.ValueType  # 4
+"""In the log, and its turn to be stored has not come."""
+AUDIT_STAGE_STORE: AuditStage.ValueType  # 5
+"""The writer has passed it, and it is not in the store, or not as it should be."""
+AUDIT_STAGE_DEAD_LETTER: AuditStage.ValueType  # 6
+"""Put aside as a dead letter."""
+Global___AuditStage: _TypeAlias = AuditStage  # noqa: Y015
+
 @_typing.final
 class RunSelector(_message.Message):
     """Which runs. Nothing set: all of the project."""
@@ -689,3 +726,149 @@ class DownloadFileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadFileResponse: _TypeAlias = DownloadFileResponse  # noqa: Y015
+
+@_typing.final
+class AuditRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    run_id: _builtins.str
+    """Empty: all runs of the project."""
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditRequest: _TypeAlias = AuditRequest  # noqa: Y015
+
+@_typing.final
+class AuditResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditedRun]: ...
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditGap]:
+        """None: everything is there."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___AuditedRun] | None = ...,
+        gaps: _abc.Iterable[Global___AuditGap] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditResponse: _TypeAlias = AuditResponse  # noqa: Y015
+
+@_typing.final
+class AuditedRun(_message.Message):
+    """accepted = stored + overwritten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    WRITERS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_POINTS_FIELD_NUMBER: _builtins.int
+    STORED_POINTS_FIELD_NUMBER: _builtins.int
+    OVERWRITTEN_POINTS_FIELD_NUMBER: _builtins.int
+    REJECTED_POINTS_FIELD_NUMBER: _builtins.int
+    RESENT_POINTS_FIELD_NUMBER: _builtins.int
+    LOG_IS_PARTIAL_FIELD_NUMBER: _builtins.int
+    LOG_PARTITION_FIELD_NUMBER: _builtins.int
+    FIRST_OFFSET_FIELD_NUMBER: _builtins.int
+    LAST_OFFSET_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    writers: _builtins.int
+    records: _builtins.int
+    """In the log, each once however often it was sent."""
+    accepted_points: _builtins.int
+    """Points of series that ingest accepted."""
+    stored_points: _builtins.int
+    overwritten_points: _builtins.int
+    """Accepted, and replaced by another one of the same path and step."""
+    rejected_points: _builtins.int
+    resent_points: _builtins.int
+    """Points that came once more."""
+    log_is_partial: _builtins.bool
+    """The log no longer holds all of the run, so the oldest records are compared by number only."""
+    log_partition: _builtins.int
+    """Positions of the run's records, lowest and highest."""
+    first_offset: _builtins.int
+    last_offset: _builtins.int
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        writers: _builtins.int = ...,
+        records: _builtins.int = ...,
+        accepted_points: _builtins.int = ...,
+        stored_points: _builtins.int = ...,
+        overwritten_points: _builtins.int = ...,
+        rejected_points: _builtins.int = ...,
+        resent_points: _builtins.int = ...,
+        log_is_partial: _builtins.bool = ...,
+        log_partition: _builtins.int = ...,
+        first_offset: _builtins.int = ...,
+        last_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_points", b"accepted_points", "first_offset", b"first_offset", "last_offset", b"last_offset", "log_is_partial", b"log_is_partial", "log_partition", b"log_partition", "overwritten_points", b"overwritten_points", "records", b"records", "rejected_points", b"rejected_points", "resent_points", b"resent_points", "run_id", b"run_id", "stored_points", b"stored_points", "writers", b"writers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditedRun: _TypeAlias = AuditedRun  # noqa: Y015
+
+@_typing.final
+class AuditGap(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    WRITER_ID_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    FIRST_RECORD_FIELD_NUMBER: _builtins.int
+    LAST_RECORD_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    writer_id: _builtins.str
+    """Empty when it can't be told."""
+    stage: Global___AuditStage.ValueType
+    first_record: _builtins.int
+    """0 when it can't be told."""
+    last_record: _builtins.int
+    message: _builtins.str
+    """For people: what is missing or wrong, and where."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        writer_id: _builtins.str = ...,
+        stage: Global___AuditStage.ValueType = ...,
+        first_record: _builtins.int = ...,
+        last_record: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_record", b"first_record", "last_record", b"last_record", "message", b"message", "run_id", b"run_id", "stage", b"stage", "writer_id", b"writer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditGap: _TypeAlias = AuditGap  # noqa: Y015

@@ -84,6 +84,11 @@ class QueryServiceStub(object):
                 request_serializer=naiad_dot_v1_dot_query__pb2.DownloadFileRequest.SerializeToString,
                 response_deserializer=naiad_dot_v1_dot_query__pb2.DownloadFileResponse.FromString,
                 _registered_method=True)
+        self.Audit = channel.unary_unary(
+                '/naiad.v1.QueryService/Audit',
+                request_serializer=naiad_dot_v1_dot_query__pb2.AuditRequest.SerializeToString,
+                response_deserializer=naiad_dot_v1_dot_query__pb2.AuditResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServiceServicer(object):
@@ -164,6 +169,15 @@ class QueryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Audit(self, request, context):
+        """Compares what clients say they have logged, what the log holds, and what the store holds.
+        It reads all of that, so it may take minutes. UNIMPLEMENTED where the query service has no
+        way to the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -216,6 +230,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.DownloadFile,
                     request_deserializer=naiad_dot_v1_dot_query__pb2.DownloadFileRequest.FromString,
                     response_serializer=naiad_dot_v1_dot_query__pb2.DownloadFileResponse.SerializeToString,
+            ),
+            'Audit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Audit,
+                    request_deserializer=naiad_dot_v1_dot_query__pb2.AuditRequest.FromString,
+                    response_serializer=naiad_dot_v1_dot_query__pb2.AuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -488,6 +507,33 @@ class QueryService(object):
             '/naiad.v1.QueryService/DownloadFile',
             naiad_dot_v1_dot_query__pb2.DownloadFileRequest.SerializeToString,
             naiad_dot_v1_dot_query__pb2.DownloadFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Audit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/naiad.v1.QueryService/Audit',
+            naiad_dot_v1_dot_query__pb2.AuditRequest.SerializeToString,
+            naiad_dot_v1_dot_query__pb2.AuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,11 @@ class QueryServiceStub:
     may read.
     """
     DownloadFile: _grpc.UnaryStreamMultiCallable[_query_pb2.DownloadFileRequest, _query_pb2.DownloadFileResponse]
+    Audit: _grpc.UnaryUnaryMultiCallable[_query_pb2.AuditRequest, _query_pb2.AuditResponse]
+    """Compares what clients say they have logged, what the log holds, and what the store holds.
+    It reads all of that, so it may take minutes. UNIMPLEMENTED where the query service has no
+    way to the log.
+    """
 
 @_typing.type_check_only
 class QueryServiceAsyncStub(QueryServiceStub):
@@ -101,6 +106,11 @@ class QueryServiceAsyncStub(QueryServiceStub):
     may read.
     """
     DownloadFile: _aio.UnaryStreamMultiCallable[_query_pb2.DownloadFileRequest, _query_pb2.DownloadFileResponse]  # type: ignore[assignment]
+    Audit: _aio.UnaryUnaryMultiCallable[_query_pb2.AuditRequest, _query_pb2.AuditResponse]  # type: ignore[assignment]
+    """Compares what clients say they have logged, what the log holds, and what the store holds.
+    It reads all of that, so it may take minutes. UNIMPLEMENTED where the query service has no
+    way to the log.
+    """
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -192,5 +202,16 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.DownloadFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_query_pb2.DownloadFileResponse], _abc.AsyncIterator[_query_pb2.DownloadFileResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Audit(
+        self,
+        request: _query_pb2.AuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.AuditResponse, _abc.Awaitable[_query_pb2.AuditResponse]]:
+        """Compares what clients say they have logged, what the log holds, and what the store holds.
+        It reads all of that, so it may take minutes. UNIMPLEMENTED where the query service has no
+        way to the log.
+        """
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

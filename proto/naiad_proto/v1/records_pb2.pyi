@@ -588,6 +588,55 @@ class Item(_message.Message):
 Global___Item: _TypeAlias = Item  # noqa: Y015
 
 @_typing.final
+class ClientCounts(_message.Message):
+    """What a writer's client has counted itself, before anything could be refused or lost, so that
+    it can be compared with what arrived. It only grows: of several the one that goes furthest
+    counts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THROUGH_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    through: _builtins.int
+    """The counts are of records 1 to this one."""
+    points: _builtins.int
+    """Of series, one for each path and step of each call."""
+    attributes: _builtins.int
+    """Single values set, and changes of sets."""
+    acknowledged: _builtins.int
+    """The server has answered for all records up to this one."""
+    dropped: _builtins.int
+    """Calls that found no room in the spool, and have no record."""
+    @_builtins.property
+    def set_aside(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordInterval]:
+        """Records that were not sent, because the server would never take them: kept by the client, with
+        the reason. Ascending, disjoint.
+        """
+
+    def __init__(
+        self,
+        *,
+        through: _builtins.int = ...,
+        points: _builtins.int = ...,
+        attributes: _builtins.int = ...,
+        acknowledged: _builtins.int = ...,
+        set_aside: _abc.Iterable[Global___RecordInterval] | None = ...,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "attributes", b"attributes", "dropped", b"dropped", "points", b"points", "set_aside", b"set_aside", "through", b"through"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientCounts: _TypeAlias = ClientCounts  # noqa: Y015
+
+@_typing.final
 class Batch(_message.Message):
     """A stretch of one writer's spool, for one run. Version of a row is made from
     (committed, epoch, hash of writer_id, record number): see docs/wire.md. A batch
@@ -604,6 +653,7 @@ class Batch(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     STRING_SERIES_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """"workspace/name"."""
     run_id: _builtins.str
@@ -625,6 +675,10 @@ class Batch(_message.Message):
     def string_series(self) -> _containers.RepeatedCompositeFieldContainer[Global___StringSeries]: ...
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]: ...
+    @_builtins.property
+    def counts(self) -> Global___ClientCounts:
+        """Optional, also in a heartbeat."""
+
     def __init__(
         self,
         *,
@@ -636,10 +690,11 @@ class Batch(_message.Message):
         groups: _abc.Iterable[Global___SeriesGroup] | None = ...,
         string_series: _abc.Iterable[Global___StringSeries] | None = ...,
         items: _abc.Iterable[Global___Item] | None = ...,
+        counts: Global___ClientCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "records", b"records"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "groups", b"groups", "items", b"items", "project", b"project", "records", b"records", "run_id", b"run_id", "string_series", b"string_series", "writer_id", b"writer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "epoch", b"epoch", "groups", b"groups", "items", b"items", "project", b"project", "records", b"records", "run_id", b"run_id", "string_series", b"string_series", "writer_id", b"writer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

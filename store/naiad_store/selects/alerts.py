@@ -97,7 +97,7 @@ def running_writers(store: Store) -> list[dict[str, Any]]:
         SELECT w.project AS project, r.run_id AS run_id, w.writer_id AS writer_id,
             w.host AS host, w.pid AS pid,
             toUnixTimestamp64Milli(w.last_seen_at) AS last_seen_at_ms
-        FROM (SELECT * FROM writers FINAL WHERE state = 'running' AND state_version > 0) AS w
+        FROM (SELECT * FROM spools WHERE state = 'running' AND state_version > 0) AS w
         INNER JOIN (SELECT project, run, any(run_id) AS run_id FROM runs GROUP BY project, run) AS r
         USING (project, run)
     """
@@ -110,7 +110,7 @@ def ended_writers(store: Store, writer_ids: Sequence[str]) -> set[str]:
         return set()
     sql = """
         SELECT writer_id
-        FROM writers FINAL
+        FROM spools
         WHERE writer_id IN {ids:Array(String)}
             AND state IN ('finished', 'stopped', 'failed', 'killed')
     """

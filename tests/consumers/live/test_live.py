@@ -8,19 +8,24 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support_envelopes import FINISHED, Pen, append, now_ms, seal
 from support_valkey import Valkey, running_valkey
 
-from naiad_consumers.live import Live, WriterSeen, connect, last_seen, latest_values
+from naiad_consumers.live import Live, WriterSeen, last_seen, latest_values
 from naiad_consumers.live import mirror as mirror_module
-from naiad_consumers.live.layout import EXPIRY_SECONDS, values_key, writers_key
-from naiad_eventlog import EventLog, open_event_log
+from naiad_consumers.live.layout import EXPIRY_SECONDS, pack_values, values_key, writers_key
+from naiad_eventlog import EventLog, OnRevoke, StartFrom, Subscription, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
 from naiad_proto.v1 import records_pb2
+from naiad_state import State
+from naiad_state import breaker as breaker_module
 
 NAN = float("nan")
 PROJECT, RUN = "team/vision", "run-1"
+# Seconds: these are tests of what is there, not of how soon.
+PATIENCE = 10.0
 
 
 @pytest.fixture
@@ -37,28 +42,31 @@ async def log(tmp_path: Path) -> AsyncIterator[EventLog]:
 
 
 @contextlib.asynccontextmanager
-async def running(live: Live) -> AsyncIterator[None]:
+async def running(log: EventLog, url: str) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    task = asyncio.create_task(live.run(stop))
-    try:
-        yield
-        stop.set()
-        await asyncio.wait_for(task, 30)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with State.open(url) as state:
+        task = asyncio.create_task(Live(log, state).run(stop))
+        try:
+            yield
+            stop.set()
+            await asyncio.wait_for(task, 30)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def values(valkey: Valkey, run_id: str = RUN) -> dict[str, tuple[float, float]]:
     """(step, value) by path."""
-    async with connect(valkey.url) as redis:
-        found = await latest_values(redis, PROJECT, run_id)
+    async with State.open(valkey.url) as state:
+        found = await state.read(
+            lambda redis: latest_values(redis, PROJECT, run_id), patience=PATIENCE
+        )
     return {path: (point.step / 1e6, point.value) for path, point in found.items()}
 
 
 async def seen(valkey: Valkey, run_id: str = RUN) -> dict[str, WriterSeen]:
-    async with connect(valkey.url) as redis:
-        return await last_seen(redis, PROJECT, run_id)
+    async with State.open(valkey.url) as state:
+        return await state.read(lambda redis: last_seen(redis, PROJECT, run_id), patience=PATIENCE)
 
 
 async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
@@ -76,7 +84,7 @@ async def lag(log: EventLog) -> int:
 async def test_the_latest_of_everything(log: EventLog, valkey: Valkey) -> None:
     pen, other = Pen(), Pen(run_id="other")
     before = now_ms()
-    async with running(Live(log, valkey.url)):
+    async with running(log, valkey.url):
         await append(log, pen.status(), pen.metrics({"a": [1, 2, 3], "b": [1, 1, NAN]}))
         await append(log, pen.metrics({"a": [9]}, first_step=7), other.metrics({"a": [5]}))
         await append(log, pen.metrics({"a": [7]}, first_step=9, preview=True))
@@ -90,9 +98,10 @@ async def test_the_latest_of_everything(log: EventLog, valkey: Valkey) -> None:
     assert before <= writer.seen_at <= now_ms()
     assert (await seen(valkey, "other"))[other.writer_id].state == ""
     assert await values(valkey, "nobody") == {}
-    async with connect(valkey.url) as redis:
-        async for key in redis.scan_iter("naiad:live:*"):
-            assert 0 < await redis.ttl(key) <= EXPIRY_SECONDS
+    async with State.open(valkey.url) as state:
+        for key in await state.read(lambda redis: redis.keys("naiad:live:*"), patience=PATIENCE):
+            ttl = await state.read(lambda redis, key=key: redis.ttl(key), patience=PATIENCE)  # type: ignore[misc]
+            assert 0 < ttl <= EXPIRY_SECONDS
     assert await lag(log) == 0
 
 
@@ -100,23 +109,58 @@ async def test_an_older_step_never_replaces_a_newer_one(log: EventLog, valkey: V
     """Not within a process, and not after a restart."""
     pen = Pen()
     for step, value, latest in ((5, 1, (5, 1)), (3, 2, (5, 1)), (5, 3, (5, 3))):
-        async with running(Live(log, valkey.url)):
+        async with running(log, valkey.url):
             await append(log, pen.metrics({"a": [value]}, first_step=step))
         assert await values(valkey) == {"a": latest}
-    async with running(Live(log, valkey.url)):
+    async with running(log, valkey.url):
         await append(log, *(pen.metrics({"a": [8]}, first_step=step) for step in (8, 6)))
     assert await values(valkey) == {"a": (8, 8)}
+
+
+async def test_what_another_member_wrote_meanwhile_counts(
+    log: EventLog, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member whose partitions go away and come back knows nothing of the time between."""
+    revokes: list[OnRevoke] = []
+    subscribe = log.subscribe
+
+    async def note(
+        topic: str,
+        group: str,
+        start: StartFrom = StartFrom.COMMITTED,
+        on_revoke: OnRevoke | None = None,
+    ) -> Subscription:
+        assert on_revoke
+        revokes.append(on_revoke)
+        return await subscribe(topic, group, start, on_revoke)
+
+    monkeypatch.setattr(log, "subscribe", note)
+    pen = Pen()
+    async with running(log, valkey.url):
+        await append(log, pen.metrics({"a": [1]}, first_step=1))
+
+        async def written() -> bool:
+            return await values(valkey) == {"a": (1, 1)}
+
+        await until(written)
+        await revokes[0]()
+        packed = pack_values(*(np.array([n]) for n in (9_000_000, 0, 9.0)))
+        async with State.open(valkey.url) as state:
+            key = values_key(PROJECT, RUN)
+            await state.write(lambda redis: redis.hset(key, "a", packed[0]), patience=PATIENCE)
+        await append(log, pen.metrics({"a": [5]}, first_step=5))
+    assert await values(valkey) == {"a": (9, 9)}
 
 
 async def test_an_end_is_final_and_heartbeats_are_heard(log: EventLog, valkey: Valkey) -> None:
     pen = Pen()
     start, end = pen.status(), pen.status(FINISHED)
-    async with running(Live(log, valkey.url)):
+    async with running(log, valkey.url):
         await append(log, start, end)
         await append(log, start)
     first = (await seen(valkey))[pen.writer_id]
     assert first.state == "finished"
-    async with running(Live(log, valkey.url)):
+    async with running(log, valkey.url):
         await append(log, start, pen.heartbeat())
     second = (await seen(valkey))[pen.writer_id]
     assert (second.state, second.record) == ("finished", 2)
@@ -131,7 +175,7 @@ async def test_rejected_and_unreadable_parts_are_left_out(log: EventLog, valkey:
         records_pb2.Rejection(group_index=0, path_index=1),
     ]
     key = run_key(PROJECT, RUN)
-    async with running(Live(log, valkey.url)):
+    async with running(log, valkey.url):
         await log.append(RECORDS.name, key, seal(batch, rejections=rejections))
         await log.append(RECORDS.name, key, b"\xff\xff")
     assert await values(valkey) == {"a": (1, 2)}
@@ -142,7 +186,7 @@ async def test_the_number_of_paths_is_bounded(
 ) -> None:
     monkeypatch.setattr(mirror_module, "MAX_PATHS", 10)
     pen = Pen()
-    async with running(Live(log, valkey.url)):
+    async with running(log, valkey.url):
         for first in (0, 6, 12):
             data = {f"m{n}": [1.0] for n in range(first, first + 6)}
             await append(log, pen.metrics(data))
@@ -158,15 +202,15 @@ async def test_without_redis_the_log_is_read_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(mirror_module, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(breaker_module, "LONGEST_PAUSE", 0.1)
     pen = Pen()
-    async with running(Live(log, valkey.url)):
+    async with running(log, valkey.url):
         await append(log, pen.metrics({"a": [1], "b": [1]}))
         await until(lambda: values(valkey))
         valkey.stop()
         for number in range(5):
             await append(log, pen.metrics({"a": [2]}, first_step=1 + number))
-        await until(_logged(caplog, "Redis is away"))
+        await until(_logged(caplog, "can't be used"))
         # It comes back empty and fills from what is logged from now on.
         valkey.start()
 
@@ -175,35 +219,29 @@ async def test_without_redis_the_log_is_read_on(
             return await values(valkey) == {"a": (10, 3)}
 
         await until(filled)
-    assert caplog.text.count("Redis is away") == 1
-    assert caplog.text.count("Redis is back") == 1
+    assert caplog.text.count("can't be used") == 1
+    assert caplog.text.count("valkey.sock is back") == 1
     assert await lag(log) == 0
 
 
 async def test_a_redis_that_was_never_there_costs_no_data(
     log: EventLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(Live(log, f"unix://{tmp_path}/absent.sock")):
+    async with running(log, f"unix://{tmp_path}/absent.sock"):
         for _ in range(3):
             await append(log, Pen().metrics({"a": [1]}))
     assert await lag(log) == 0
-    assert caplog.text.count("Redis is away") == 1
+    assert caplog.text.count("can't be used") == 1
 
 
 async def test_what_another_layout_wrote_is_not_misread(log: EventLog, valkey: Valkey) -> None:
-    async with connect(valkey.url) as redis:
-        await redis.hset(values_key(PROJECT, RUN), "old", b"\x09something")
-        await redis.hset(writers_key(PROJECT, RUN), "w", b"\x09")
-        assert await latest_values(redis, PROJECT, RUN) == {}
-        assert await last_seen(redis, PROJECT, RUN) == {}
-    async with running(Live(log, valkey.url)):
+    valkey.command("HSET", values_key(PROJECT, RUN), "old", "\x09something")
+    valkey.command("HSET", writers_key(PROJECT, RUN), "w", "\x09")
+    assert await values(valkey) == {}
+    assert await seen(valkey) == {}
+    async with running(log, valkey.url):
         await append(log, Pen().metrics({"old": [1]}))
     assert await values(valkey) == {"old": (0, 1)}
-
-
-def test_another_kind_of_url_is_refused() -> None:
-    with pytest.raises(ValueError, match="redis://"):
-        connect("http://nowhere")
 
 
 def _logged(caplog: pytest.LogCaptureFixture, text: str) -> Callable[[], Awaitable[bool]]:

@@ -139,15 +139,32 @@ async def test_what_still_waits_in_the_log_is_no_silence(log: EventLog, store: S
 def test_gaps_make_silence_count_anew() -> None:
     clock = Clock()
     listening = Listening(clock)
+    listening.begin([3])
     assert not listening.due
     first = listening.look()
     clock.now += 1
-    listening.heard(listening.look())
+    # Of a partition that is another's nothing is told.
+    listening.heard({4: listening.look()})
+    assert not listening.due
+    listening.heard({3: listening.look()})
     assert listening.due
     clock.now += GAP_SECONDS + 1
     late = listening.look()
-    assert listening._since == late > first
+    assert listening._spans[3].since == late > first
     assert not listening.due
     # The clock was set back.
     clock.now -= 100
-    assert listening.look() == listening._since
+    assert listening.look() == listening._spans[3].since
+
+
+def test_a_partition_that_comes_back_was_not_heard_in_between() -> None:
+    clock = Clock()
+    listening = Listening(clock)
+    listening.begin([0, 1])
+    since = clock.now
+    clock.now += 1
+    listening.begin([0])
+    clock.now += 1
+    listening.begin([0, 1])
+    assert listening._spans[0].since == since
+    assert listening._spans[1].since == clock.now

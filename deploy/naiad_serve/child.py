@@ -1,10 +1,10 @@
-"""Becomes another program that dies with its parent: `python -m naiad_standalone.child
+"""Becomes another program that dies with its parent: `python -m naiad_serve.child
 PARENT_PID PROGRAM [ARGUMENT ...]`.
 
-A SIGKILL of `naiad up` must not leave a dashboard or a Valkey behind that holds ports and
-files. Linux can promise that (PR_SET_PDEATHSIG, kept across exec); it is set here, in the
-child, because doing it between fork and exec in a process full of threads is not safe.
-Elsewhere the program is only started.
+A SIGKILL of `naiad up` or of the dashboard's process must not leave a web server or a Valkey
+behind that holds ports and files. Linux can promise that (PR_SET_PDEATHSIG, kept across
+exec); it is set here, in the child, because doing it between fork and exec in a process full
+of threads is not safe. Elsewhere the program is only started.
 """
 
 from __future__ import annotations

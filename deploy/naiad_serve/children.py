@@ -16,10 +16,6 @@ _GRACE = 5.0
 _LONGEST_PAUSE = 30.0
 
 
-class StartError(Exception):
-    """A part that the server can't do without does not start; the message says which."""
-
-
 class Child:
     """One program, kept running until `stop`.
 
@@ -75,7 +71,7 @@ class Child:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "naiad_standalone.child",
+            "naiad_serve.child",
             str(os.getpid()),
             *self._command,
             stdin=asyncio.subprocess.DEVNULL,

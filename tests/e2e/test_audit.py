@@ -1,0 +1,92 @@
+"""`naiad audit` as its user runs it: after real runs, a killed one, and a planted loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support_naiad import Naiad, clean_environment, running_naiad, wait_until
+
+pytestmark = pytest.mark.slow
+
+RUN = """
+import sys, time, naiad
+run = naiad.Run(project="team/audit", run_id=sys.argv[1], log_directory=sys.argv[2])
+for step in range(int(sys.argv[3])):
+    run.log_metrics({"loss": 1 / (step + 1), "lr": 0.1}, step=step % 700)
+    if step % 100 == 0:
+        run.add_tags([f"t{step}"])
+run.log_configs({"depth": 3})
+if sys.argv[4] == "end":
+    run.close()
+else:
+    print("logged", flush=True)
+    time.sleep(60)
+"""
+
+
+def train(server: Naiad, root: Path, run_id: str, steps: int, how: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, run_id, str(root), str(steps), how],
+        env=clean_environment(NAIAD_URL=server.url),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def audit(server: Naiad, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "naiad", "audit", *arguments],
+        env=clean_environment(NAIAD_URL=server.url),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def test_all_there_and_what_is_not(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_naiad(data) as server:
+        with train(server, tmp_path / "spool", "whole", 1000, "end") as whole:
+            assert whole.wait(60) == 0
+        with train(server, tmp_path / "spool", "killed", 500, "stay") as killed:
+            assert killed.stdout
+            assert killed.stdout.readline() == "logged\n"
+            os.kill(killed.pid, signal.SIGKILL)
+        wait_until(
+            lambda: audit(server, "team/audit/killed").returncode == 0, 60,
+            "what the killed run had logged arrives",
+        )  # fmt: skip
+        done = audit(server, "team/audit")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.startswith("team/audit: all there: 2 runs, ")
+        assert "600 overwritten" in done.stdout
+        answer = json.loads(audit(server, "whole", "--project", "team/audit", "--json").stdout)
+        assert answer["gaps"] == []
+        (run,) = answer["runs"]
+        assert run["overwritten_points"] == 600
+        # What is unknown is said.
+        assert "know a run 'absent'" in audit(server, "team/audit/absent").stderr
+        assert audit(server, "absent").returncode == 2
+        offset, partition = run["last_offset"], run["log_partition"]
+    # A disk forgets a batch that was acknowledged.
+    connection = sqlite3.connect(data / "log" / "log.db")
+    with connection:
+        lost = connection.execute(
+            "DELETE FROM records WHERE partition = ? AND offset < ? AND topic ="
+            " (SELECT topic FROM topics WHERE name = 'naiad.records') AND length(value) > 5000",
+            (partition, offset),
+        ).rowcount
+    connection.close()
+    assert lost > 0
+    with running_naiad(data) as server:
+        done = audit(server, "team/audit/whole")
+        assert done.returncode == 1
+        assert "in the log: record" in done.stdout
+        assert "acknowledged and are not in the log" in done.stdout
