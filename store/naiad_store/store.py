@@ -120,11 +120,7 @@ class Store:
         return without_password(self.url)
 
     def migrate(self) -> None:
-        """Brings the tables up to this release, once a swap of tables that was cut off is
-        finished. Raises StoreTooNew when they are beyond."""
-        from naiad_store.swapping import finish_swaps
-
-        finish_swaps(self)
+        """Brings the tables up to this release. Raises StoreTooNew when they are beyond."""
         migrate(self)
 
     def insert(self, table: str, rows: pa.Table) -> None:
