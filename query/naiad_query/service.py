@@ -338,6 +338,11 @@ class QueryService(QueryServiceServicer):
         try:
             async with self._auditing:
                 answer = await self._audit(request.project, request.run_id or None)
+        except Refused as refused:
+            await context.abort(refused.code, refused.message)
+        except StoreError as error:
+            reason = of_store(error)
+            await context.abort(reason.code, reason.message)
         except Exception as error:
             # The log's own errors are not known here.
             log.exception("log and store could not be compared")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from naiad_store.alone import alone
 from naiad_store.errors import StoreError, StoreTooNew
+from naiad_store.layout import names_made
 
 if TYPE_CHECKING:
     from naiad_store.store import Store
@@ -59,6 +61,13 @@ def known_migrations() -> list[Migration]:
     return found
 
 
+@functools.cache
+def names_of_tables() -> frozenset[str]:
+    """Of all tables and views that the migrations make."""
+    statements = [line for migration in known_migrations() for line in migration.statements()]
+    return frozenset(names_made([_TABLE, *statements]))
+
+
 def missing_migrations(store: Store) -> list[str]:
     """Names of what this release brings and the store doesn't have yet. Raises StoreTooNew
     when the store has more, StoreError when it can't be asked."""
@@ -80,7 +89,7 @@ def migrate(store: Store, migrations: list[Migration] | None = None) -> list[str
     from naiad_store.swapping import finish_swaps
 
     migrations = known_migrations() if migrations is None else migrations
-    store.command(_TABLE)
+    store.define(_TABLE)
     finish_swaps(store)
     if not _missing(store, migrations):
         return []
@@ -89,7 +98,7 @@ def migrate(store: Store, migrations: list[Migration] | None = None) -> list[str
         missing = _missing(store, migrations)
         for migration in missing:
             for statement in migration.statements():
-                store.command(statement)
+                store.define(statement)
             store.command(
                 "INSERT INTO migrations (number, name, checksum) VALUES"
                 " ({number:UInt32}, {name:String}, {checksum:String})",

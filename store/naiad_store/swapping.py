@@ -29,7 +29,7 @@ def beside(store: Store, purpose: str) -> Store:
     if store.address.cluster is not None:
         raise StoreError(
             f"the tables of {store.named} are those of a cluster, and can't be exchanged as a"
-            " whole; this is done on a store of one server"
+            " whole; use ClickHouse's own BACKUP and RESTORE there"
         )
     database = _database(store, purpose)
     store.command(f"DROP DATABASE IF EXISTS `{database}` SYNC")

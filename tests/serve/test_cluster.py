@@ -72,6 +72,12 @@ def test_many_processes_lose_and_double_nothing(tmp_path: Path, kafka_url: str) 
             assert len(truth.must) > STEPS
             truth.check(read_back(others["query"].url, PROJECT, run))
 
+        audited = subprocess.run(
+            [sys.executable, "-m", "naiad", "audit", PROJECT, "--url", others["query"].url],
+            env=clean_environment(), capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert audited.returncode == 0, audited.stdout + audited.stderr
+
         # What they tell of themselves fits together: nothing waits, and all was read.
         lag = "naiad_consumer_lag_records"
         for stage in [*doors, *writers, others["live"], others["alerter"]]:

@@ -132,12 +132,24 @@ class KafkaSubscription(Subscription):
                 continue
             end = self._consumer.highwater(where)
             seen = self._consumer.last_poll_timestamp(where)
-            if end is None or seen is None or ownership.positions.get(number, 0) < end:
+            if end is None or seen is None or self._position(number) < end:
                 continue
             # The broker may have held its answer back for want of news, but told the end as
             # it was when it answered.
             found[TopicPartition(self._topic, number)] = max(0.0, now - seen / 1000)
         return found
+
+    def _position(self, number: int) -> int:
+        """Where handing out goes on."""
+        known = self._ownership.positions.get(number)
+        if known is not None:
+            return known
+        if any(record.partition == number for record in self._buffer):
+            return -1
+        # Nothing was handed out; all that there was may have been dropped long ago.
+        assignment = self._consumer._subscription.subscription.assignment
+        state = assignment.state_value(self._ownership.partition(number))
+        return int(state.position) if state.has_valid_position else -1
 
     async def poll(
         self, *, max_records: int = 500, max_bytes: int = 16 * 1024 * 1024, wait: float = 0.1
@@ -309,12 +321,17 @@ class KafkaSubscription(Subscription):
             self._taking.cancel()
             with contextlib.suppress(asyncio.CancelledError, KafkaError):
                 await self._taking
+        # A task of its own: with a broker gone aiokafka cancels what it asked that broker, and
+        # lets the CancelledError out, which would end the consumer that closes this as if it
+        # had been told to.
+        stopping = asyncio.create_task(self._consumer.stop())
         try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await self._consumer.stop()
-        except (TimeoutError, KafkaError) as error:
+            await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
+        finally:
+            stopping.cancel()
+        if not stopping.done() or stopping.cancelled() or stopping.exception():
             # The group will notice by itself.
-            log.warning("group %r could not be left: %r", self._group, error)
+            log.warning("group %r could not be left: %s", self._group, _why(stopping))
             await self._consumer._client.close()
 
     async def _answer(self, ask: Callable[[], Awaitable[T]], failing: str) -> T:
@@ -331,3 +348,9 @@ class KafkaSubscription(Subscription):
     def _check_open(self) -> None:
         if self._closed:
             raise EventLogError("the subscription is closed")
+
+
+def _why(stopping: asyncio.Task[None]) -> str:
+    if not stopping.done():
+        return f"no answer in {_STOP_SECONDS:g} s"
+    return "a broker is gone" if stopping.cancelled() else repr(stopping.exception())
