@@ -30,7 +30,8 @@ from naiad_proto.v1.log_pb2 import Envelope
 from naiad_proto.v1.records_pb2 import Batch
 
 __all__ = ["kafka_url"]
-pytestmark = pytest.mark.slow
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
