@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support_clickhouse import ClickHouse, clickhouse, migrated
+from support_clickhouse import CLUSTER, ClickHouse, clickhouse, migrated
 
 from naiad_store import Store
 
@@ -22,6 +22,13 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clic
     """A store behind ClickHouse's HTTP interface, one for the whole test process."""
     with clickhouse(tmp_path_factory.mktemp("clickhouse")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def sharded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a store whose tables are Distributed over a cluster of one shard."""
+    with clickhouse(tmp_path_factory.mktemp("cluster"), options=["--cluster"]) as server:
+        yield f"{server.url}/?cluster={CLUSTER}&sharded=1"
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ would with a ClickHouse server:
 From a shell: `python tests/support_clickhouse.py FOLDER [--port N] [--say FILE]` prints the URL
 once it answers and serves until SIGTERM.
 
+With `--cluster` there is a cluster `tests` of one shard, this server, for Distributed tables. What
+chDB has no Keeper for is left out of statements: ON CLUSTER, and the Replicated before an engine.
+
 A session (session_id) is what SET and USE said in it, without temporary tables. A GET reads only.
 """
 
@@ -156,6 +159,17 @@ _STREAMS = re.compile(r"\s*\(*\s*(SELECT|WITH)\b", re.IGNORECASE)
 # Formats whose blocks can stand one after the other.
 _BLOCKS = frozenset({"native", "tabseparated", "tsv", "csv", "rowbinary", "jsoneachrow"})
 _MAX_BYTES = 1 << 31
+CLUSTER = "tests"
+_CONFIG = f"""<clickhouse>
+<!-- Nobody listens there; it is how the engine knows itself in a cluster. -->
+<tcp_port>9000</tcp_port>
+<remote_servers><{CLUSTER}><shard>
+<replica><host>localhost</host><port>9000</port></replica>
+</shard></{CLUSTER}></remote_servers>
+</clickhouse>
+"""
+_ON_CLUSTER = re.compile(rb" ON CLUSTER ['`]tests['`]")
+_REPLICATED = re.compile(rb"\bReplicated(\w*MergeTree)\b")
 
 
 class Writing:
@@ -165,11 +179,16 @@ class Writing:
     timezone = "Etc/UTC"
     max_bytes = _MAX_BYTES
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, cluster: bool = False) -> None:
         import chdb
 
         folder.mkdir(parents=True, exist_ok=True)
         self._path = str(folder)
+        self._cluster = cluster
+        if cluster:
+            config = folder.with_name("cluster.xml")
+            config.write_text(_CONFIG)
+            self._path += f"?config-file={config}"
         self._connect: Any = chdb.connect
         # One stays open, so that the engine does.
         self._kept = self._connect(self._path)
@@ -180,12 +199,15 @@ class Writing:
         from naiad_query.clickhouse_http import Answer
 
         connection = self._prepared(asked)
+        statement = asked.statement
+        if self._cluster:
+            statement = _REPLICATED.sub(rb"\1", _ON_CLUSTER.sub(b"", statement))
         try:
-            if found := _INSERT.match(asked.statement):
-                rows = self._insert(connection, asked.statement, found)
+            if found := _INSERT.match(statement):
+                rows = self._insert(connection, statement, found)
                 connection.close()
                 return Answer([b""], summary={"written_rows": rows})
-            text = asked.statement.decode()
+            text = statement.decode()
             kind = asked.default_format or "TabSeparated"
             if found_format := _FORMAT.search(text):
                 kind, text = found_format[1], text[: found_format.start()]
@@ -344,7 +366,7 @@ def _authenticate(given: Any) -> Any:
     return ANONYMOUS
 
 
-async def _serve(folder: Path, port: int, say: Path | None) -> None:
+async def _serve(folder: Path, port: int, say: Path | None, cluster: bool) -> None:
     from naiad_query.clickhouse_http import clickhouse_app
     from naiad_serve.address import Address, listening_socket
     from naiad_serve.httpserver import HttpServer
@@ -352,7 +374,7 @@ async def _serve(folder: Path, port: int, say: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    writing = Writing(folder)
+    writing = Writing(folder, cluster=cluster)
     where = listening_socket(Address("127.0.0.1", port), host_option="", port_option="--port")
     server = HttpServer(clickhouse_app(writing, _authenticate), where)
     await server.start()
@@ -378,6 +400,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--say", type=Path, help="a file for the URL, written when it answers")
+    parser.add_argument("--cluster", action="store_true", help="with a cluster of one shard")
     parser.add_argument("--while-stdin", action="store_true", help="ends when stdin does")
     given = parser.parse_args()
     if given.while_stdin:
@@ -385,7 +408,7 @@ def main() -> None:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     # An answer that breaks off is for its client.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    asyncio.run(_serve(given.folder, given.port, given.say))
+    asyncio.run(_serve(given.folder, given.port, given.say, given.cluster))
 
 
 if __name__ == "__main__":

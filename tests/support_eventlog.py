@@ -274,6 +274,9 @@ class EventLogContract:
 
     async def test_a_member_knows_of_which_partitions_it_has_all(self, log: EventLog) -> None:
         async with await log.subscribe("river", "g") as member:
+            async with asyncio.timeout(20):
+                while member.caught_up().keys() != member.owned:
+                    assert not await member.poll(wait=0.05)
             # Others may be appending, and it can't have heard of that yet.
             positions = [await log.append("river", b"key %d" % n, b"v") for n in range(20)]
             await read(member, 20)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import Any
 
 from support_server import Server
+from support_spools import spool_header
 
 from naiad.shipper.shipper import Shipper
-from naiad.spool.folder import new_writer_id, read_progress
-from naiad.spool.layout import Header
+from naiad.spool.folder import read_progress
 from naiad.spool.writer import SpoolWriter
 from naiad_proto.series import group_arrays
 from naiad_proto.v1 import records_pb2 as pb
@@ -20,12 +19,9 @@ PROJECT = "team/p"
 
 
 def spool_for(host: Path, url: str, run: str = "r", **more: Any) -> SpoolWriter:
-    fields: dict[str, Any] = {
-        "project": PROJECT, "run_id": run, "writer_id": new_writer_id(), "epoch": 1_000,
-        "url": url, "host": "h", "pid": os.getpid(), "mode": "async",
-    }  # fmt: skip
     token = more.pop("token", None)
-    writer = SpoolWriter(host, Header(**(fields | more)), token)
+    header = spool_header(**({"url": url, "run_id": run, "epoch": 1_000} | more))
+    writer = SpoolWriter(host, header, token)
     writer.item(pb.Item(timestamp=1, create_run=pb.CreateRun(created_at=1)))
     return writer
 

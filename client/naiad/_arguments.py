@@ -14,10 +14,37 @@ from naiad._configs import ConfigValue
 from naiad._session import now_ms
 from naiad._validation import check_step, check_timestamp
 from naiad.exceptions import NaiadTypeError, NaiadValueError
-from naiad.settings import MODES, api_token, default_namespace, host_name, spool_root
+from naiad.settings import (
+    MODES,
+    api_token,
+    default_namespace,
+    default_project,
+    host_name,
+    spool_root,
+)
 from naiad.spool.folder import host_folder
-from naiad_proto.limits import check_path, check_run_id
+from naiad_proto.limits import check_experiment_name, check_path, check_project, check_run_id
 from naiad_proto.v1 import records_pb2 as pb
+
+
+def checked_project(given: str | None, run_id: Any, experiment_name: Any) -> str:
+    """The project; after a look at all names that a run has."""
+    project = default_project(given)
+    if project is None:
+        raise NaiadValueError(
+            "no project is given: pass project='workspace/name' or set NAIAD_PROJECT"
+        )
+    for name, value in (
+        ("project", project), ("run_id", run_id), ("experiment_name", experiment_name),
+    ):  # fmt: skip
+        if value is not None and not isinstance(value, str):
+            raise NaiadTypeError(f"{name} is {value!r}; it must be a string")
+    problem = check_project(project) or check_run_id(run_id)
+    if experiment_name is not None:
+        problem = problem or check_experiment_name(experiment_name)
+    if problem:
+        raise NaiadValueError(problem)
+    return project
 
 
 def chosen_mode(mode: str | None) -> str:
@@ -106,6 +133,18 @@ def _writable(folder: Path) -> Path:
     (folder / "runs").mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         return folder
+
+
+def create_item(
+    born: int, fork_run_id: str | None, fork_step: int, inherit_configs: bool
+) -> pb.Item:
+    """A run's creation; `born` in milliseconds, `fork_step` in micro-steps."""
+    create = pb.CreateRun(created_at=born)
+    if fork_run_id is not None:
+        create.fork_run_id = fork_run_id
+        create.fork_step = fork_step
+        create.inherit_configs = inherit_configs
+    return pb.Item(create_run=create)
 
 
 def config_item(path: str, value: ConfigValue) -> pb.Item:

@@ -137,7 +137,17 @@ def file_system(folder: Path) -> str:
     return found
 
 
-# --- processes -------------------------------------------------------------------------------
+# --- host and processes -----------------------------------------------------------------------
+
+
+def node_name() -> str:
+    """The host's name."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    # Only here: it takes longer to import than to ask.
+    import socket
+
+    return socket.gethostname()
 
 
 def user_tag() -> str:

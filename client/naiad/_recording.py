@@ -15,6 +15,7 @@ from naiad import _ending
 from naiad._arguments import config_item
 from naiad._console import STREAMS
 from naiad._console_series import ConsoleSeries
+from naiad._files import spool_files
 from naiad._git import GIT_SECONDS
 from naiad._ranks import Ranks
 from naiad._source import Source
@@ -149,7 +150,7 @@ class Recording:
             source = Source(config)
             for path, value in source.attributes().items():
                 session.item(config_item(path, value))
-            self._run._spool_files(session, check_files(source.files())[0])
+            spool_files(session, check_files(source.files())[0])
         except Exception as error:
             self._run.callbacks.warning(NaiadError(f"the source could not be looked at: {error}"))
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import re
 import shlex
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from naiad import _platform
 from naiad._configs import ConfigValue
 from naiad._git import Git
 from naiad._secrets import without_password, without_secrets
@@ -54,7 +53,7 @@ class Source:
         if config.track_git:
             found.update(_git_facts(self._git))
         if config.track_packages:
-            found["python/version"] = platform.python_version()
+            found["python/version"] = sys.version.partition(" ")[0]
             found["python/executable"] = sys.executable
             found["python/packages"] = _packages()
         if config.track_host:
@@ -177,7 +176,7 @@ def _package(entry: os.DirEntry[str]) -> tuple[str, str] | None:
 
 
 def _host() -> dict[str, ConfigValue]:
-    facts: dict[str, ConfigValue] = {"host/name": socket.gethostname(), "host/pid": os.getpid()}
+    facts: dict[str, ConfigValue] = {"host/name": _platform.node_name(), "host/pid": os.getpid()}
     with contextlib.suppress(Exception):
         import getpass
 
@@ -188,7 +187,7 @@ def _host() -> dict[str, ConfigValue]:
         if value := os.environ.get(name):
             facts[f"job/{name.lower()}"] = value[:1000]
     if "KUBERNETES_SERVICE_HOST" in os.environ:
-        facts.setdefault("job/pod_name", socket.gethostname())
+        facts.setdefault("job/pod_name", _platform.node_name())
         with contextlib.suppress(OSError):
             facts.setdefault("job/pod_namespace", _POD_NAMESPACE.read_text().strip())
     facts.update(_ray())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 import traceback
@@ -14,15 +13,16 @@ from pathlib import Path
 from time import time_ns
 from types import TracebackType
 from typing import Any, Literal
-from urllib.parse import quote
 
 from naiad import _ending
 from naiad._arguments import (
+    checked_project,
     chosen_mode,
     chosen_namespace,
     chosen_token,
     completion_of,
     config_item,
+    create_item,
     fork_micro_step,
     moment,
     names_in,
@@ -33,6 +33,8 @@ from naiad._arguments import (
 from naiad._callbacks import Callbacks, ErrorCallback
 from naiad._children import Origin, attached, mute, pickled
 from naiad._configs import plan_configs
+from naiad._files import spool_file, spool_files
+from naiad._links import experiment_page, run_page
 from naiad._ranks import ranks_of
 from naiad._recording import Recording
 from naiad._session import Session, now_ms, say
@@ -49,13 +51,12 @@ from naiad.exceptions import (
     NaiadClosedError,
     NaiadError,
     NaiadSpoolError,
-    NaiadTypeError,
     NaiadValueError,
 )
 from naiad.ids import generate_run_id
 from naiad.ledger import Ledger, ledger_of
 from naiad.settings import (
-    default_project,
+    DEFAULT_DASHBOARD,
     host_name,
     raise_on_failure,
     server_url,
@@ -67,17 +68,11 @@ from naiad.spool.layout import Header
 from naiad.types import File, Histogram, SourceTrackingConfig
 from naiad_proto.limits import (
     MAX_STRING_BYTES,
-    check_experiment_name,
-    check_project,
-    check_run_id,
 )
 from naiad_proto.steps import MAX_MICRO_STEP, MICRO
 from naiad_proto.v1 import records_pb2 as pb
 
 CLOSE_SECONDS = 30.0
-# Files up to this size are copied when they are logged, so that the caller may change them at
-# once; larger ones are read in place when they are sent.
-COPIED_BYTES = 16 * 1024 * 1024
 
 _SOURCE = SourceTrackingConfig()
 _LAST_WHOLE_STEP = MAX_MICRO_STEP // MICRO
@@ -171,7 +166,7 @@ class Run:
         """
         self.run_id = generate_run_id() if run_id is None else run_id
         self.experiment_name = experiment_name
-        self.project = self._checked_identity(project)
+        self.project = checked_project(project, self.run_id, experiment_name)
         fork_micro = fork_micro_step(fork_run_id, fork_step)
         born = now_ms() if creation_time is None else time_argument("creation_time", creation_time)
         self._namespace = chosen_namespace(runtime_namespace)
@@ -234,7 +229,9 @@ class Run:
             return
         if note:
             self.callbacks.warning(NaiadSpoolError(note))
-        self._begin(born, fork_run_id, fork_micro, inherit_configs)
+        self._session.opening(create_item(born, fork_run_id, fork_micro, inherit_configs))
+        if experiment_name is not None:
+            self._session.opening(config_item("sys/name", experiment_name))
         try:
             self._recording = Recording(
                 self, memory, self._namespace, ranks,
@@ -422,7 +419,7 @@ class Run:
         if session is None:
             return
         good, problems = check_files(files)
-        self._refuse(problems + self._spool_files(session, good))
+        self._refuse(problems + spool_files(session, good))
 
     def log_files(
         self,
@@ -442,35 +439,8 @@ class Run:
         for path, file in good.items():
             point = pb.FilePoint(path=path, step=placed[0])
             item = pb.Item(timestamp=placed[1], file_point=point)
-            problems += self._spool_file(session, path, file, item)
+            problems += spool_file(session, path, file, item)
         self._refuse(problems)
-
-    def _spool_files(self, session: Session, files: Mapping[str, File]) -> list[str]:
-        problems = []
-        for path, file in files.items():
-            item = pb.Item(timestamp=now_ms(), set_attribute=pb.SetAttribute(path=path))
-            problems += self._spool_file(session, path, file, item)
-        return problems
-
-    def _spool_file(self, session: Session, path: str, file: File, item: pb.Item) -> list[str]:
-        name, mime_type = file.name_for(path), file.mime_type_for(path)
-        try:
-            if isinstance(file.source, bytes):
-                source = session.spool.place_for_file()
-                source.write_bytes(file.source)
-            else:
-                source = Path(file.source).absolute()
-                if source.stat().st_size <= COPIED_BYTES:
-                    copy = session.spool.place_for_file()
-                    shutil.copyfile(source, copy)
-                    source = copy
-            own = source.is_relative_to(session.spool.folder)
-            session.spool.file(
-                item, {"source": str(source), "name": name, "mime_type": mime_type, "own": own}
-            )
-        except OSError as error:
-            return [f"the file for {path!r} can't be kept: {error}"]
-        return []
 
     # --- waiting and ending --------------------------------------------------------------
 
@@ -548,63 +518,20 @@ class Run:
 
     def get_run_url(self) -> str:
         """The run's page in the dashboard."""
-        return self._run_url(self._dashboard())
+        return run_page(self._dashboard(), self.project, self.run_id)
 
     def get_experiment_url(self) -> str:
         """The dashboard's page with all runs of this experiment."""
-        url = f"{self._dashboard()}/runs?project={quote(self.project, safe='')}"
-        if self.experiment_name:
-            url += f"&experiment={quote(self.experiment_name, safe='')}"
-        return url
+        return experiment_page(self._dashboard(), self.project, self.experiment_name)
 
     def _dashboard(self) -> str:
         if self._session and not self._session.offline:
-            return self._session.dashboard(wait=3.0).rstrip("/")
-        from naiad.settings import DEFAULT_DASHBOARD
-
+            return self._session.dashboard(wait=3.0)
         return DEFAULT_DASHBOARD
-
-    def _run_url(self, dashboard: str) -> str:
-        project, run = quote(self.project, safe=""), quote(self.run_id, safe="")
-        return f"{dashboard.rstrip('/')}/run?project={project}&run={run}"
 
     def _announce(self, dashboard: str) -> None:
         if not os.environ.get("NAIAD_QUIET"):
-            say(f"run {self.run_id} at {self._run_url(dashboard)}")
-
-    # --- the beginning -------------------------------------------------------------------
-
-    def _checked_identity(self, given: str | None) -> str:
-        project = default_project(given)
-        if project is None:
-            raise NaiadValueError(
-                "no project is given: pass project='workspace/name' or set NAIAD_PROJECT"
-            )
-        for name, value in (
-            ("project", project), ("run_id", self.run_id),
-            ("experiment_name", self.experiment_name),
-        ):  # fmt: skip
-            if value is not None and not isinstance(value, str):
-                raise NaiadTypeError(f"{name} is {value!r}; it must be a string")
-        problem = check_project(project) or check_run_id(self.run_id)
-        if self.experiment_name is not None:
-            problem = problem or check_experiment_name(self.experiment_name)
-        if problem:
-            raise NaiadValueError(problem)
-        return project
-
-    def _begin(
-        self, born: int, fork_run_id: str | None, fork_step: int, inherit_configs: bool
-    ) -> None:
-        assert self._session
-        create = pb.CreateRun(created_at=born)
-        if fork_run_id is not None:
-            create.fork_run_id = fork_run_id
-            create.fork_step = fork_step
-            create.inherit_configs = inherit_configs
-        self._session.opening(pb.Item(create_run=create))
-        if self.experiment_name is not None:
-            self._session.opening(config_item("sys/name", self.experiment_name))
+            say(f"run {self.run_id} at {run_page(dashboard, self.project, self.run_id)}")
 
     # --- the end -------------------------------------------------------------------------
 

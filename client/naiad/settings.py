@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from naiad import _platform
 from naiad.address import CERT_WITHOUT_KEY
 from naiad.exceptions import NaiadValueError
 from naiad.spool.bounds import Bounds
@@ -115,7 +115,7 @@ def _seconds(given: Any) -> float:
 
 def host_name() -> str:
     """This host as it may stand in a path."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "localhost"
+    return re.sub(r"[^A-Za-z0-9._-]", "-", _platform.node_name()) or "localhost"
 
 
 def default_namespace() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mimetypes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +37,8 @@ class File:
         elif isinstance(self.source, bytes):
             name = path.rpartition("/")[2]
             if not Path(name).suffix and self.mime_type:
+                import mimetypes
+
                 name += mimetypes.guess_extension(self.mime_type) or ""
         else:
             name = Path(self.source).name
@@ -45,7 +46,12 @@ class File:
 
     def mime_type_for(self, path: str) -> str:
         """Its MIME type, guessed where none was given."""
-        return self.mime_type or mimetypes.guess_type(self.name_for(path))[0] or _DEFAULT_TYPE
+        if self.mime_type:
+            return self.mime_type
+        # Most trainings log no file.
+        import mimetypes
+
+        return mimetypes.guess_type(self.name_for(path))[0] or _DEFAULT_TYPE
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 # Method, name of the gRPC status, seconds.
 Observer = Callable[[str, str, float], None]
+# What gRPC makes of an error that nobody caught.
+_UNCAUGHT = "UNKNOWN"
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -45,41 +46,42 @@ class CallObserver(grpc.aio.ServerInterceptor):
 
 
 def _observed(handler: _Handler, method: str, observer: Observer) -> _Handler:
-    @contextmanager
-    def observing(context: _Context) -> Iterator[None]:
-        began = time.perf_counter()
-        # What gRPC makes of an error that nobody caught.
-        code = "UNKNOWN"
-        try:
-            yield
-            code = _code(context) or "OK"
-        except asyncio.CancelledError:
-            code = "CANCELLED"
-            raise
-        except BaseException:
-            # An abort has set one.
-            code = _code(context) or code
-            raise
-        finally:
-            observer(method, code, time.perf_counter() - began)
-
     inner: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
 
+    # The two are alike but for what can't be shared: a generator around each call would cost
+    # more than all that is counted.
     async def answer(request: Any, context: _Context) -> Any:
-        with observing(context):
-            return await inner(request, context)
+        began = time.perf_counter()
+        code = _UNCAUGHT
+        try:
+            answered = await inner(request, context)
+            code = _code(context) or "OK"
+            return answered
+        except BaseException as error:
+            code = _code_of(error, context)
+            raise
+        finally:
+            observer(method, code, time.perf_counter() - began)
 
     async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
-        with observing(context):
+        began = time.perf_counter()
+        code = _UNCAUGHT
+        try:
             answers = inner(request, context)
-            if not hasattr(answers, "__aiter__"):
+            if hasattr(answers, "__aiter__"):
+                async for one in answers:
+                    yield one
+            else:
                 # A coroutine, which writes through the context.
                 await answers
-                return
-            async for one in answers:
-                yield one
+            code = _code(context) or "OK"
+        except BaseException as error:
+            code = _code_of(error, context)
+            raise
+        finally:
+            observer(method, code, time.perf_counter() - began)
 
     make: Any
     if handler.response_streaming:
@@ -100,6 +102,13 @@ def _observed(handler: _Handler, method: str, observer: Observer) -> _Handler:
         handler.response_serializer,
     )
     return made
+
+
+def _code_of(error: BaseException, context: _Context) -> str:
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELLED"
+    # An abort has set one.
+    return _code(context) or _UNCAUGHT
 
 
 def _code(context: _Context) -> str | None:

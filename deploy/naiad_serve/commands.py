@@ -6,6 +6,7 @@ import functools
 import importlib
 import logging
 import sys
+from collections.abc import Iterator
 from typing import TypeVar
 
 import click
@@ -88,10 +89,8 @@ def _add(name: str) -> None:
                 click.echo(line)
             return
         log_to_stderr(settings.log_level, settings.log_format, stage=name)
-        for wrong, right in misspelt(known_settings()):
-            logging.getLogger(__name__).warning(
-                "%s is set, which nothing reads; is it meant to be %s?", wrong, right
-            )
+        for line in _misspelt():
+            logging.getLogger(__name__).warning(line)
         # Only now, because it takes a second or two: engines and services.
         from naiad_serve.process import run
 
@@ -104,9 +103,14 @@ def _loaded(who: str, kind: type[S]) -> S:
     try:
         return load(kind)
     except SettingsError as error:
-        for line in error.lines:
+        for line in [*error.lines, *_misspelt()]:
             click.echo(f"{who}: {line}", err=True)
         sys.exit(2)
+
+
+def _misspelt() -> Iterator[str]:
+    for wrong, right in misspelt(known_settings()):
+        yield f"{wrong} is set, which nothing reads; is it meant to be {right}?"
 
 
 for _name in stages.STAGES:

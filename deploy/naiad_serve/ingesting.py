@@ -11,6 +11,7 @@ from naiad_files import FileStore, FileStoreError, open_file_store
 from naiad_ingest import IngestService, metrics
 from naiad_ingest.service import SERVICE
 from naiad_serve import engines
+from naiad_serve.address import free_port
 from naiad_serve.calls import CallObserver
 from naiad_serve.errors import StartError
 from naiad_serve.grpcserver import GrpcServer
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 
 async def ingest(settings: IngestSettings, process: Process) -> None:
+    check_port(settings)
     tokens = token_store(settings)
     event_log = await engines.event_log(process, settings.event_log)
     files = await file_store(process, settings.files, writable=True)
@@ -63,6 +65,11 @@ async def serve(settings: Serving, process: Process, server: GrpcServer) -> None
         server.drain, settings.drain_seconds, settings.drain_delay_seconds
     )
     await process.work(f"gRPC on port {port}")
+
+
+def check_port(settings: Serving) -> None:
+    """Raises StartError for a port that is taken, before any engine is waited for."""
+    free_port(settings.listen, host_option="NAIAD_LISTEN", port_option="NAIAD_LISTEN")
 
 
 def token_store(settings: Serving) -> TokenStore | None:

@@ -33,7 +33,9 @@ async def watch_log(event_log: EventLog, groups: Sequence[str], file: Path | Non
                 waiting = await event_log.lag(DEAD.name, REVIEW_GROUP)
                 DEAD_LETTERS_WAITING.set(sum(waiting.values()))
         except (EventLogError, TimeoutError) as error:
-            # Whether the log answers at all is told elsewhere, and louder.
+            # Whether the log answers at all is told elsewhere, and louder. An old figure would
+            # stand for the present, and above what others tell.
+            LAG.clear()
             log.debug("the lag can't be found out: %r", error)
         if file:
             LOG_BYTES.set(sum(part.stat().st_size for part in file.parent.glob(file.name + "*")))

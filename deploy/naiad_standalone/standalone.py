@@ -42,6 +42,7 @@ from naiad_serve.supervision import Consumer, keep_running
 from naiad_standalone.control import Control, Say
 from naiad_standalone.datafolder import DataFolder
 from naiad_standalone.options import Options
+from naiad_standalone.reviewing import review
 from naiad_standalone.snapshotting import contents, snapshot
 from naiad_standalone.valkey import Valkey
 from naiad_state import Cache, State
@@ -220,7 +221,10 @@ class Standalone:
         async def check(_request: dict[str, Any], _say: Say) -> dict[str, Any]:
             return await asyncio.to_thread(contents, store)
 
-        control = Control(self._folder.path, {"snapshot": take, "check": check})
+        async def dead(request: dict[str, Any], _say: Say) -> dict[str, Any]:
+            return await review(event_log, request)
+
+        control = Control(self._folder.path, {"snapshot": take, "check": check, "dead": dead})
         await control.start()
         self._ending.push_async_callback(control.stop)
 

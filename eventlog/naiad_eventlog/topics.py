@@ -12,7 +12,10 @@ PROGRESS = Topic("naiad.progress", partitions=1, compacted=True)
 # DeadLetters: records that a consumer could not read. Key: as on their own topic.
 DEAD = Topic("naiad.dead")
 
-ALL_TOPICS = (RECORDS, PROGRESS, DEAD)
+# Holds nothing. Who has its only partition is the alerter that works; the others stand by.
+ALERTER_LEAD = Topic("naiad.alerter.lead")
+
+ALL_TOPICS = (RECORDS, PROGRESS, DEAD, ALERTER_LEAD)
 
 
 def run_key(project: str, run_id: str) -> bytes:

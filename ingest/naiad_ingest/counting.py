@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from naiad_proto.rejections import Rejected
-from naiad_proto.v1.records_pb2 import Batch, Item, Rejection
+from naiad_proto.v1.records_pb2 import Batch, Item, Rejection, SeriesGroup
 
 _POINTS = frozenset({"histogram_point", "file_point"})
 
 
 def points_of(batch: Batch) -> int:
     """Points of all kinds, those included that turn out to be bad."""
-    points = sum(len(group.values) // 8 for group in batch.groups)
+    points = sum(map(_points_of_group, batch.groups))
     points += sum(len(series.values) for series in batch.string_series)
     return points + sum(map(_is_point, batch.items))
 
@@ -24,11 +24,11 @@ def points_taken(batch: Batch, rejections: Sequence[Rejection]) -> int:
         return points
     rejected = Rejected.of(rejections)
     for index, group in enumerate(batch.groups):
-        held = len(group.values) // 8
+        held = _points_of_group(group)
         if rejected.whole_group(index):
             points -= held
         elif group.paths:
-            mask = rejected.group_mask(index, len(group.paths), held // len(group.paths))
+            mask = rejected.group_mask(index, len(group.paths), len(group.steps) // 8)
             points -= 0 if mask is None else int(mask.sum())
     for index, series in enumerate(batch.string_series):
         rows = rejected.string_rows(index, len(series.values))
@@ -36,6 +36,11 @@ def points_taken(batch: Batch, rejections: Sequence[Rejection]) -> int:
     return points - sum(
         rejected.item(index) and _is_point(item) for index, item in enumerate(batch.items)
     )
+
+
+def _points_of_group(group: SeriesGroup) -> int:
+    # Not by its values, since protobuf copies a column to tell how long it is.
+    return len(group.paths) * (len(group.steps) // 8)
 
 
 def _is_point(item: Item) -> bool:

@@ -60,7 +60,7 @@ def held(
         holder = rows[0]["comment"] if rows else "another process"
         if rows and rows[0]["age"] > stale:
             log.warning("the migration that %s began never ended; it is done again", holder)
-            store.command("DROP TABLE IF EXISTS migrating SYNC")
+            store.define("DROP TABLE IF EXISTS migrating SYNC")
             continue
         if time.monotonic() > until:
             raise StoreUnavailable(
@@ -74,13 +74,13 @@ def held(
     try:
         yield
     finally:
-        store.command("DROP TABLE IF EXISTS migrating SYNC")
+        store.define("DROP TABLE IF EXISTS migrating SYNC")
 
 
 def _take(store: Store) -> bool:
     me = f"process {os.getpid()} on {socket.gethostname()}".replace("'", "")
     try:
-        store.command(f"CREATE TABLE migrating (holder String) ENGINE = Memory COMMENT '{me}'")
+        store.define(f"CREATE TABLE migrating (holder String) ENGINE = Memory COMMENT '{me}'")
     except StoreError as error:
         if error.code == _TABLE_EXISTS:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from naiad_store.alone import alone
 from naiad_store.errors import StoreError, StoreTooNew
+from naiad_store.layout import names_made
 
 if TYPE_CHECKING:
     from naiad_store.store import Store
@@ -59,6 +61,13 @@ def known_migrations() -> list[Migration]:
     return found
 
 
+@functools.cache
+def names_of_tables() -> frozenset[str]:
+    """Of all tables and views that the migrations make."""
+    statements = [line for migration in known_migrations() for line in migration.statements()]
+    return frozenset(names_made([_TABLE, *statements]))
+
+
 def missing_migrations(store: Store) -> list[str]:
     """Names of what this release brings and the store doesn't have yet. Raises StoreTooNew
     when the store has more, StoreError when it can't be asked."""
@@ -69,15 +78,19 @@ def missing_migrations(store: Store) -> list[str]:
 
 
 def migrate(store: Store, migrations: list[Migration] | None = None) -> list[str]:
-    """Applies what is missing and returns its names. A statement that was interrupted is
-    simply run again. Of several processes that start at once one applies and the others wait.
+    """Applies what is missing and returns its names, once a swap of tables that was cut off is
+    finished. A statement that was interrupted is simply run again. Of several processes that
+    start at once one applies and the others wait.
 
     Raises StoreTooNew when the store has migrations that this release doesn't know,
     StoreError when an applied one was edited since, StoreUnavailable when another process
     doesn't come to an end with it.
     """
+    from naiad_store.swapping import finish_swaps
+
     migrations = known_migrations() if migrations is None else migrations
-    store.command(_TABLE)
+    store.define(_TABLE)
+    finish_swaps(store)
     if not _missing(store, migrations):
         return []
     with alone(store):
@@ -85,7 +98,7 @@ def migrate(store: Store, migrations: list[Migration] | None = None) -> list[str
         missing = _missing(store, migrations)
         for migration in missing:
             for statement in migration.statements():
-                store.command(statement)
+                store.define(statement)
             store.command(
                 "INSERT INTO migrations (number, name, checksum) VALUES"
                 " ({number:UInt32}, {name:String}, {checksum:String})",

@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager_options
 
-from naiad_store.address import Address
+from naiad_store.address import Address, Cluster
 from naiad_store.errors import StoreError
 
 # They tell at WARNING of every error that they raise, too.
@@ -62,10 +62,6 @@ class ServerClient:
     def connect(self, database: str | None) -> Client:
         """A client of its own on the same connections."""
         address = self._address
-        settings: dict[str, Any] = {}
-        if address.cluster is not None and address.cluster.sharded:
-            # Tables of a question that are joined or looked into stand on all shards.
-            settings["distributed_product_mode"] = "global"
         return clickhouse_connect.get_client(
             interface="https" if address.tls else "http",
             host=address.host,
@@ -78,7 +74,7 @@ class ServerClient:
             send_receive_timeout=address.timeout,
             autogenerate_session_id=False,
             client_name="naiad",
-            settings=settings,
+            settings=_settings_of(address.cluster),
         )
 
     def close(self) -> None:
@@ -93,6 +89,25 @@ class ServerClient:
         self._pool.clear()
         for pool in pools:
             pool.close()
+
+
+def _settings_of(cluster: Cluster | None) -> dict[str, Any]:
+    """Of every call."""
+    if cluster is None:
+        return {}
+    # When an insert returns, most replicas of its shard have it; and none takes it for a block
+    # that it has had before: rows commute here.
+    settings: dict[str, Any] = {"insert_quorum": "auto", "insert_deduplicate": 0}
+    if cluster.sharded:
+        # It has reached the shards, too; tables that a question joins or looks into are read
+        # from all shards; and as long as a shard's first replica lives, what is read is what
+        # was written there.
+        settings |= {
+            "distributed_foreground_insert": 1,
+            "distributed_product_mode": "global",
+            "load_balancing": "in_order",
+        }
+    return settings
 
 
 class Answered(io.RawIOBase):

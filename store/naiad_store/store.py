@@ -20,7 +20,8 @@ from naiad_store.address import Address, parse_address, without_password
 from naiad_store.chdb_session import ChdbSession
 from naiad_store.clients import Clients, connect
 from naiad_store.errors import StoreError, StoreUnavailable
-from naiad_store.migrating import migrate
+from naiad_store.layout import laid_out
+from naiad_store.migrating import migrate, names_of_tables
 from naiad_store.server import Answered, BrokenOff, ServerClient
 from naiad_store.telling import told
 
@@ -60,7 +61,6 @@ class Store:
             self._clients = Clients(address.shown, address.database)
         else:
             self._clients = ServerClient(address)
-        self._inserting = _settings_of_inserts(address)
         self._sessions = weakref.WeakSet[ChdbSession]()
         self._closed = False
 
@@ -120,11 +120,7 @@ class Store:
         return without_password(self.url)
 
     def migrate(self) -> None:
-        """Brings the tables up to this release, once a swap of tables that was cut off is
-        finished. Raises StoreTooNew when they are beyond."""
-        from naiad_store.swapping import finish_swaps
-
-        finish_swaps(self)
+        """Brings the tables up to this release. Raises StoreTooNew when they are beyond."""
         migrate(self)
 
     def insert(self, table: str, rows: pa.Table) -> None:
@@ -139,7 +135,7 @@ class Store:
             return
         what = f"inserting {rows.num_rows} rows into {table}"
         with self._told(what, inserting=True), self._clients.one() as client:
-            summary = client.insert_arrow(table, rows, settings=dict(self._inserting))
+            summary = client.insert_arrow(table, rows, settings=dict(_INSERT_SETTINGS))
             if not self._holds_folder and not summary.summary.get("query_id"):
                 # A page of a proxy may well have status 200.
                 raise StoreUnavailable(
@@ -207,6 +203,14 @@ class Store:
         """Runs a statement that is not a SELECT of rows. Raises StoreError."""
         with self._told("a statement"), self._clients.one() as client:
             return client.command(sql, parameters=dict(parameters or {}))
+
+    def define(self, statement: str) -> None:
+        """Runs a statement that makes or changes a table or view: on a cluster on all of its
+        servers, and as its layout wants it. Raises StoreError."""
+        cluster = self.address.cluster
+        names = names_of_tables() if cluster else ()
+        for one in laid_out(statement, cluster, self.database, names):
+            self.command(one)
 
     def close(self) -> None:
         """Waits a while for calls under way, ends streams and gives the folder free.
@@ -280,17 +284,6 @@ class Store:
         self, what: str, *, inserting: bool = False
     ) -> contextlib.AbstractContextManager[None]:
         return told(what, self.address, inserting=inserting)
-
-
-def _settings_of_inserts(address: Address) -> Mapping[str, object]:
-    if address.cluster is None:
-        return _INSERT_SETTINGS
-    # Of every shard the majority of its replicas has the rows when the insert returns, and none
-    # takes them for a block that it has had before: rows commute here.
-    on_replicas = {"insert_quorum": "auto", "insert_deduplicate": 0}
-    if address.cluster.sharded:
-        on_replicas["distributed_foreground_insert"] = 1
-    return {**_INSERT_SETTINGS, **on_replicas}
 
 
 def quoted(name: str) -> str:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import termios
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,12 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support_naiad import clean_environment, wait_until
-from support_server import Server, serving
+from support_server import Server
 
 from naiad._console import LineCutter
 from naiad.spool.folder import host_folder, spools
 from naiad_proto.series import string_arrays
 from naiad_proto.v1 import records_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("processes_end")
 
 BEGIN = """
 import ctypes, os, signal, subprocess, sys, time
@@ -34,15 +35,6 @@ run = naiad.Run(project="team/p", run_id="r", hardware_interval=None,
                 source_tracking_config=None, runtime_namespace="rt", console=MODE)
 """
 MODES = ("python", "fd")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        yield server
-    for process in psutil.process_iter(["cmdline"]):
-        if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
-            process.kill()
 
 
 class Scripts:

@@ -7,17 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from support_naiad import clean_environment, wait_until
-from support_server import Server, serving
+from support_server import Server
 
 from naiad.spool.folder import host_folder, spools
 from naiad_proto.series import group_arrays
 from naiad_proto.v1 import records_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("processes_end")
 
 HEAD = """
 import os, signal, sys, time
@@ -28,16 +29,6 @@ for step in range(1000):
     run.log_metrics({"a": step}, step=step)
 print("logged", flush=True)
 """
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        yield server
-    # Shippers that the scripts started end by themselves; these tests don't wait for it.
-    for process in psutil.process_iter(["cmdline"]):
-        if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
-            process.terminate()
 
 
 def start(tmp_path: Path, url: str, tail: str, **environment: str) -> subprocess.Popen[str]:

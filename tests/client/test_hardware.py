@@ -15,12 +15,13 @@ from typing import Any
 import psutil
 import pytest
 from support_naiad import wait_until
+from support_spools import spool_header
 
 from naiad import _hardware
 from naiad._cgroup import ControlGroup
 from naiad._hardware import HardwareSampler
 from naiad.shipper.hardware import HardwareShip
-from naiad.spool.folder import host_folder, new_writer_id, spools
+from naiad.spool.folder import host_folder, spools
 from naiad.spool.layout import Header
 from naiad.spool.reader import MetricRows, SpoolReader
 
@@ -316,13 +317,8 @@ def test_nothing_that_fails_spoils_the_rest(broken: str, monkeypatch: pytest.Mon
 # --- the shipper's part ------------------------------------------------------------------------
 
 
-def header(host: Path, **more: Any) -> Header:
-    fields: dict[str, Any] = {
-        "project": "team/p", "run_id": "r", "writer_id": new_writer_id(), "epoch": 1,
-        "url": "grpc://127.0.0.1:1", "host": "h", "pid": os.getpid(), "mode": "async",
-        "hardware": "rt", "hardware_interval": 1.0,
-    }  # fmt: skip
-    return Header(**(fields | more))
+def header(**more: Any) -> Header:
+    return spool_header(**({"hardware": "rt", "hardware_interval": 1.0} | more))
 
 
 def test_a_sampler_that_fails_does_not_end_the_shipper(
@@ -336,7 +332,7 @@ def test_a_sampler_that_fails_does_not_end_the_shipper(
     monkeypatch.setattr(HardwareSampler, "sample", fails)
     ship = HardwareShip(host)
     for _ in range(3):
-        ship.tick([(tmp_path, header(host))])
+        ship.tick([(tmp_path, header())])
         (sampled,) = ship._runs.values()
         sampled.next_at = 0.0
     ship.close()
@@ -350,9 +346,9 @@ def test_one_sampler_for_all_processes_of_a_run(tmp_path: Path) -> None:
     host = host_folder(tmp_path)
     ship = HardwareShip(host)
     live = [
-        (tmp_path, header(host)), (tmp_path, header(host, pid=os.getppid())),
-        (tmp_path, header(host, role="child", pid=1)),
-        (tmp_path, header(host, hardware="", pid=1)),
+        (tmp_path, header()), (tmp_path, header(pid=os.getppid())),
+        (tmp_path, header(role="child", pid=1)),
+        (tmp_path, header(hardware="", pid=1)),
     ]  # fmt: skip
     ship.tick(live)
     ship.tick(live)

@@ -15,12 +15,16 @@ HEAVY = {
     "asyncio",
     "click",
     "grpc",
+    "mimetypes",
     "numpy",
     "pandas",
+    "platform",
     "psutil",
     "pyarrow",
     "rich",
+    "socket",
     "ssl",
+    "uuid",
 }
 
 SCRIPT = """

@@ -32,11 +32,6 @@ from naiad_store import Store
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Path:
-    return host_folder(tmp_path / "root")
-
-
-@pytest.fixture
 def server(tmp_path: Path, store: Store) -> Iterator[Server]:
     with serving(tmp_path / "server", store) as server:
         yield server

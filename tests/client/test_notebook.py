@@ -6,15 +6,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 from support_naiad import clean_environment, wait_until
-from support_server import Server, serving
+from support_server import Server
 
 from naiad.spool.folder import host_folder, spools
 from naiad_proto.series import group_arrays, string_arrays
 from naiad_proto.v1 import records_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("processes_end")
 
 CELL = """
 import naiad
@@ -24,15 +25,6 @@ print("cell {number}")
 for step in range(100):
     run.log_metrics({{"a": step}}, step={number} * 100 + step)
 """
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        yield server
-    for process in psutil.process_iter(["cmdline"]):
-        if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
-            process.kill()
 
 
 class Kernel:

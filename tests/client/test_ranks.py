@@ -5,14 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from support_naiad import clean_environment, wait_until
-from support_server import Server, serving
+from support_server import Server
 
 import naiad
 from naiad._ranks import Ranks, ranks_of
@@ -21,6 +19,8 @@ from naiad.settings import default_namespace
 from naiad.spool.folder import host_folder, spools
 from naiad_proto.series import group_arrays
 from naiad_proto.v1 import records_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("processes_end")
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}
 OPEN_MPI = {
@@ -101,15 +101,6 @@ print("ready", file=sys.__stderr__, flush=True)
 sys.stdin.readline()
 run.close()
 """
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        yield server
-    for process in psutil.process_iter(["cmdline"]):
-        if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
-            process.terminate()
 
 
 def points(server: Server) -> dict[str, set[int]]:
@@ -196,9 +187,10 @@ def test_four_ranks_log_to_one_run(server: Server, tmp_path: Path, only: bool) -
 
 
 HOST = """
-import os, socket
+import os
+from naiad import _platform
 name = f"node{os.environ['RANK']}"
-socket.gethostname = lambda: name
+_platform.node_name = lambda: name
 """
 
 

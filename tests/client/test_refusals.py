@@ -13,26 +13,15 @@ import pytest
 from click.testing import CliRunner
 from support_naiad import wait_until
 from support_proxy import CuttingProxy, MeddlingProxy
-from support_server import Server, serving
+from support_server import Server
 from support_shipping import Shipping, acknowledged, points, spool_for
 
 from naiad.cli import main
-from naiad.shipper import spool as shipping_module
+from naiad.shipper import judge
 from naiad.shipper.server import _told_pause, pause_after
-from naiad.spool.folder import host_folder, read_progress, spools
+from naiad.spool.folder import read_progress, spools
 from naiad_proto.v1.ingest_pb2 import ProgressResponse
 from naiad_proto.v1.log_pb2 import WriterProgress
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    return host_folder(tmp_path / "root")
 
 
 @pytest.fixture
@@ -42,25 +31,12 @@ def proxy(server: Server) -> Iterator[MeddlingProxy]:
     proxy.close()
 
 
-@pytest.fixture
-def shipping(host: Path) -> Iterator[Callable[..., Shipping]]:
-    started: list[Shipping] = []
-
-    def start() -> Shipping:
-        started.append(Shipping(host))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.end()
-
-
 def test_a_batch_that_the_server_stumbles_over_holds_up_no_other(
     server: Server, proxy: MeddlingProxy, host: Path,
     shipping: Callable[..., Shipping], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(shipping_module, "SUSPECT_SECONDS", 1.0)
-    monkeypatch.setattr(shipping_module, "SUSPECT_TRIES", 4)
+    monkeypatch.setattr(judge, "SUSPECT_SECONDS", 1.0)
+    monkeypatch.setattr(judge, "SUSPECT_TRIES", 4)
     proxy.poison = b"poison"
     bad = spool_for(host, proxy.url, run="bad")
     bad.string("s", "poison", 0, 0)
@@ -109,8 +85,8 @@ def test_a_server_that_takes_nothing_is_waited_for(
     shipping: Callable[..., Shipping], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """It says nothing about the batch: a misrouted gateway must not empty the spools."""
-    monkeypatch.setattr(shipping_module, "SUSPECT_SECONDS", 0.0)
-    monkeypatch.setattr(shipping_module, "SUSPECT_TRIES", 2)
+    monkeypatch.setattr(judge, "SUSPECT_SECONDS", 0.0)
+    monkeypatch.setattr(judge, "SUSPECT_TRIES", 2)
     monkeypatch.setattr("naiad.shipper.server._BLOCKED_PAUSE", 0.3)
     proxy.answer = answer
     writer = spool_for(host, proxy.url)
@@ -130,7 +106,7 @@ def test_a_server_that_takes_nothing_is_waited_for(
 def test_silence_is_told_while_it_lasts(
     server: Server, host: Path, shipping: Callable[..., Shipping], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shipping_module, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr("naiad.shipper.spool.SILENT_SECONDS", 0.5)
     proxy = CuttingProxy(server.port, seed=1)
     proxy.calm = True
     try:

@@ -4,17 +4,16 @@ the call to the rows of a real store."""
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support_naiad import wait_until
+from support_runs import PROJECT, own_settings, plain_run, sending_to
 from support_server import Server, serving
 
 import naiad
-from naiad.shipper.starting import stop_threads
 from naiad_store import Store
 from naiad_store.selects import inheritance
 from naiad_store.selects.attributes import Attribute, What
@@ -22,30 +21,18 @@ from naiad_store.selects.points import metric_points
 from naiad_store.selects.runs import Which, lives_of, select_runs
 from naiad_store.selects.scope import Scope
 
-PROJECT = "team/p"
-
 
 @pytest.fixture
 def server(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in list(os.environ):
-        if name.startswith("NAIAD_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NAIAD_QUIET", "1")
-    monkeypatch.setenv("NAIAD_SHIPPER", "thread")
-    monkeypatch.setenv("NAIAD_LOG_DIRECTORY", str(tmp_path / "root"))
-    with serving(tmp_path / "server", store) as server:
-        monkeypatch.setenv("NAIAD_URL", server.url)
+    own_settings(monkeypatch, tmp_path / "root")
+    with serving(tmp_path / "server", store) as server, sending_to(server, monkeypatch):
         yield server
-        stop_threads()
 
 
 @pytest.fixture
 def begin(server: Server) -> Callable[..., naiad.Run]:
     def begin(run_id: str = "r", **options: Any) -> naiad.Run:
-        return naiad.Run(
-            project=PROJECT, run_id=run_id, enable_console_log_capture=False,
-            hardware_interval=None, source_tracking_config=None, **options,
-        )  # fmt: skip
+        return plain_run(run_id=run_id, **options)
 
     return begin
 

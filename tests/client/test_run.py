@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,52 +14,26 @@ from typing import Any
 import numpy as np
 import pytest
 from support_naiad import wait_until
+from support_runs import own_settings, plain_run, sending_to
 from support_server import Server, serving
 
 import naiad
-from naiad import _ending
 from naiad.exceptions import NaiadTypeError, NaiadValueError
 from naiad.spool.folder import host_folder, spools
 from naiad_proto.series import group_arrays, string_arrays
 from naiad_proto.v1 import records_pb2 as pb
 from naiad_store import Store
 
-PROJECT = "team/p"
-
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith("NAIAD_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NAIAD_QUIET", "1")
-    # The shippers of these tests end with them.
-    monkeypatch.setenv("NAIAD_SHIPPER", "thread")
-    monkeypatch.setenv("NAIAD_LOG_DIRECTORY", str(tmp_path / "root"))
+    own_settings(monkeypatch, tmp_path / "root")
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        monkeypatch.setenv("NAIAD_URL", server.url)
+def server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with sending_to(server, monkeypatch):
         yield server
-        for run in list(_ending._open):
-            run.terminate()
-    from naiad.shipper.starting import stop_threads
-
-    stop_threads()
-
-
-def plain_run(**options: Any) -> naiad.Run:
-    """One that logs only what the test does."""
-    fields: dict[str, Any] = {
-        "project": PROJECT,
-        "run_id": "r",
-        "enable_console_log_capture": False,
-        "hardware_interval": None,
-        "source_tracking_config": None,
-    }
-    return naiad.Run(**(fields | options))
 
 
 def points(server: Server) -> dict[tuple[str, float], float]:

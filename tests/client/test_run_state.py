@@ -7,25 +7,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from support_naiad import clean_environment, wait_until
-from support_server import Server, serving
+from support_server import Server
+from support_spools import spool_header
 
 from naiad.shipper.shipper import Shipper
-from naiad.spool.folder import host_folder, new_writer_id, spools
-from naiad.spool.layout import LOCK, Header
+from naiad.spool.folder import host_folder, spools
+from naiad.spool.layout import LOCK
 from naiad.spool.writer import SpoolWriter
 from naiad_proto.v1 import records_pb2 as pb
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        yield server
 
 
 def ends(server: Server) -> list[tuple[int, int]]:
@@ -43,10 +37,7 @@ def test_a_writer_found_dead_died_when_it_last_wrote(
 ) -> None:
     """Else a run that was resumed meanwhile would read killed."""
     host = host_folder(tmp_path / "root")
-    header = Header(
-        project="team/p", run_id="r", writer_id=new_writer_id(), epoch=1, url=server.url,
-        host="h", pid=1, mode="async",
-    )  # fmt: skip
+    header = spool_header(url=server.url, pid=1)
     writer = SpoolWriter(host, header, None)
     writer.metrics({"a": 1.0}, 0, 0)
     writer.close()
@@ -80,10 +71,7 @@ def test_heartbeats_go_on_while_a_file_is_uploaded(
 
     monkeypatch.setattr(Target, "upload", slow_upload)
     host = host_folder(tmp_path / "root")
-    header = Header(
-        project="team/p", run_id="r", writer_id=new_writer_id(), epoch=1, url=server.url,
-        host="h", pid=1, mode="async",
-    )  # fmt: skip
+    header = spool_header(url=server.url, pid=1)
     writer = SpoolWriter(host, header, None)
     source = writer.place_for_file()
     source.write_bytes(b"x")

@@ -6,9 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support_naiad import wait_until
@@ -17,7 +16,6 @@ from support_shipping import Shipping, acknowledged, points, spool_for
 
 from naiad.shipper.shipper import Shipper
 from naiad.spool.folder import (
-    host_folder,
     read_progress,
     read_token,
     spools,
@@ -27,30 +25,6 @@ from naiad.spool.layout import WAITING
 from naiad_auth import TokenStore
 from naiad_proto.v1 import records_pb2 as pb
 from naiad_store import Store
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    return host_folder(tmp_path / "root")
-
-
-@pytest.fixture
-def shipping(host: Path) -> Iterator[Callable[..., Shipping]]:
-    started: list[Shipping] = []
-
-    def start(**options: Any) -> Shipping:
-        started.append(Shipping(host, **options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.end()
 
 
 def test_metrics_become_columns_and_are_acknowledged(

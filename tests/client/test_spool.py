@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import signal
 import struct
 import subprocess
@@ -18,40 +17,27 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support_spools import spool_header
 
 from naiad.spool.folder import (
     HostLock,
     RunMemory,
     host_folder,
     is_taken,
-    new_writer_id,
     spools,
     writer_lives,
 )
-from naiad.spool.layout import LARGEST_SEGMENT_BYTES, ROW_SHAPES, ROW_WORDS, Header
+from naiad.spool.layout import LARGEST_SEGMENT_BYTES, ROW_SHAPES, ROW_WORDS
 from naiad.spool.reader import ItemRow, MetricRows, Row, SpoolReader, StringRow, TornRow
 from naiad.spool.writer import SpoolClosed, SpoolWriter
 from naiad_proto.v1 import records_pb2 as pb
 
-
-def header(**changes: Any) -> Header:
-    fields: dict[str, Any] = {
-        "project": "team/p", "run_id": "r", "writer_id": new_writer_id(), "epoch": 1,
-        "url": "grpc://127.0.0.1:1", "host": "h", "pid": os.getpid(), "mode": "async",
-    }  # fmt: skip
-    return Header(**(fields | changes))
-
-
-@pytest.fixture(autouse=True, params=["mmap", "write"])
-def io(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both ways to write."""
-    monkeypatch.setenv("NAIAD_SPOOL_IO", request.param)
-    return str(request.param)
+pytestmark = pytest.mark.usefixtures("io")
 
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[SpoolWriter]:
-    made = SpoolWriter(host_folder(tmp_path), header())
+    made = SpoolWriter(host_folder(tmp_path), spool_header())
     yield made
     made.close()
 
@@ -104,7 +90,7 @@ calls = st.lists(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(calls=calls, portion=st.sampled_from([1, 100, 1 << 30]))
 def test_what_is_written_comes_back_in_order(tmp_path: Path, calls: Any, portion: int) -> None:
-    writer = SpoolWriter(host_folder(tmp_path), header())
+    writer = SpoolWriter(host_folder(tmp_path), spool_header())
     expected: list[tuple[Any, ...]] = []
     for number, call in enumerate(calls, 1):
         match call:
@@ -249,7 +235,7 @@ def test_after_close_nothing_is_taken(writer: SpoolWriter) -> None:
 def test_a_full_disk_is_an_error_now_and_not_a_crash_later(tmp_path: Path) -> None:
     import resource
 
-    writer = SpoolWriter(host_folder(tmp_path), header())
+    writer = SpoolWriter(host_folder(tmp_path), spool_header())
     row = {f"m{i}": float(i) for i in range(1000)}
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -341,7 +327,7 @@ def test_epochs_rise_and_console_lines_go_on(tmp_path: Path) -> None:
 
 
 def test_the_spool_is_for_its_owner_only(tmp_path: Path) -> None:
-    writer = SpoolWriter(host_folder(tmp_path), header(), "secret")
+    writer = SpoolWriter(host_folder(tmp_path), spool_header(), "secret")
     assert writer.folder.stat().st_mode & 0o777 == 0o700
     for file in writer.folder.iterdir():
         if file.name != "spool.json":
@@ -374,10 +360,10 @@ def test_a_signal_handler_that_logs_neither_hangs_nor_tears(tmp_path: Path) -> N
 import itertools, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_spool import header
+from support_spools import spool_header
 from naiad.spool.folder import host_folder
 from naiad.spool.writer import SpoolWriter
-writer = SpoolWriter(host_folder(Path(sys.argv[1])), header())
+writer = SpoolWriter(host_folder(Path(sys.argv[1])), spool_header())
 from naiad_proto.v1 import records_pb2 as pb
 numbers, handled = itertools.count(1), 0
 def handle(*_):
@@ -399,7 +385,7 @@ writer.close()
 print(step, next(numbers) - 1, writer.last_record, writer.folder)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)],
+        [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parents[1])],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

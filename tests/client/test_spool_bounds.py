@@ -11,34 +11,24 @@ from typing import Any
 
 import pytest
 from support_naiad import wait_until
+from support_spools import spool_header
 
 import naiad
 from naiad import _platform
 from naiad.exceptions import NaiadValueError
 from naiad.settings import size_in_bytes, spool_bounds
 from naiad.spool.bounds import ALWAYS_BYTES, Bounds, spooled_bytes
-from naiad.spool.folder import host_folder, new_writer_id
+from naiad.spool.folder import host_folder
 from naiad.spool.health import Health, SpoolFull
-from naiad.spool.layout import FIRST_SEGMENT_BYTES, Header
+from naiad.spool.layout import FIRST_SEGMENT_BYTES
 from naiad.spool.reader import MetricRows, SpoolReader, TornRow
 from naiad.spool.writer import SpoolClosed, SpoolWriter
+
+pytestmark = pytest.mark.usefixtures("io")
 
 ROW = {f"m{i}": float(i) for i in range(1000)}
 # What a row of these takes, about.
 ROW_BYTES = 8040
-
-
-def header() -> Header:
-    return Header(
-        project="a/b", run_id="r", writer_id=new_writer_id(), epoch=1, url="", host="h",
-        pid=os.getpid(), mode="async",
-    )  # fmt: skip
-
-
-@pytest.fixture(autouse=True, params=["mmap", "write"])
-def io(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("NAIAD_SPOOL_IO", request.param)
-    return str(request.param)
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -73,7 +63,7 @@ def free_finished(folder: Path) -> None:
 
 def test_at_the_limit_the_newest_is_dropped_and_counted(tmp_path: Path) -> None:
     host = host_folder(tmp_path)
-    writer = SpoolWriter(host, header(), bounds=Bounds(4_000_000))
+    writer = SpoolWriter(host, spool_header(), bounds=Bounds(4_000_000))
     full = log_until_full(writer)
     # All of it is used, but for the rest of a segment's room.
     assert 3_500_000 / ROW_BYTES < full < 4_000_000 / 8000
@@ -94,13 +84,13 @@ def test_at_the_limit_the_newest_is_dropped_and_counted(tmp_path: Path) -> None:
 
 def test_writers_of_one_root_share_the_limit(tmp_path: Path) -> None:
     host = host_folder(tmp_path)
-    writers = [SpoolWriter(host, header(), bounds=Bounds(8_000_000)) for _ in range(2)]
+    writers = [SpoolWriter(host, spool_header(), bounds=Bounds(8_000_000)) for _ in range(2)]
     first = log_until_full(writers[0])
     second = log_until_full(writers[1])
     assert first > 2 * second
     assert spooled_bytes(host) <= 8_000_000
     # A third one finds no room for a folder of its own, and makes one when there is.
-    third = SpoolWriter(host, header(), bounds=Bounds(8_000_000), patient=True)
+    third = SpoolWriter(host, spool_header(), bounds=Bounds(8_000_000), patient=True)
     with pytest.raises(OSError, match="limit"):
         third.metrics(ROW, 0, 0)
     assert third.homeless
@@ -126,7 +116,7 @@ def test_a_tenth_of_the_disk_is_left_free_but_a_little_is_always_taken(
     free = total // 20
     # Others have filled the disk: the spool may have its 64 MiB all the same, and no more.
     assert Bounds().room(host) == ALWAYS_BYTES
-    writer = SpoolWriter(host, header())
+    writer = SpoolWriter(host, spool_header())
     assert Bounds().room(host) == ALWAYS_BYTES - spooled_bytes(host)
     writer.close()
     free = 0
@@ -137,7 +127,7 @@ def test_a_tenth_of_the_disk_is_left_free_but_a_little_is_always_taken(
 
 def test_a_caller_may_wait_for_room_and_gets_it(tmp_path: Path) -> None:
     host = host_folder(tmp_path)
-    writer = SpoolWriter(host, header(), bounds=Bounds(4_000_000, block_seconds=30))
+    writer = SpoolWriter(host, spool_header(), bounds=Bounds(4_000_000, block_seconds=30))
     done: list[int] = []
 
     def log() -> None:
@@ -169,7 +159,7 @@ def test_a_caller_may_wait_for_room_and_gets_it(tmp_path: Path) -> None:
 
 
 def test_it_waits_so_long_and_then_drops_without_waiting_again(tmp_path: Path) -> None:
-    writer = SpoolWriter(host_folder(tmp_path), header(), bounds=Bounds(2_000_000, 0.5))
+    writer = SpoolWriter(host_folder(tmp_path), spool_header(), bounds=Bounds(2_000_000, 0.5))
     begin = time.monotonic()
     log_until_full(writer)
     assert time.monotonic() - begin >= 0.5
@@ -184,7 +174,7 @@ def test_it_waits_so_long_and_then_drops_without_waiting_again(tmp_path: Path) -
 
 def test_threads_wait_beside_each_other(tmp_path: Path) -> None:
     """None of them returns before its record stands in the file."""
-    writer = SpoolWriter(host_folder(tmp_path), header(), bounds=Bounds(2_000_000, 600))
+    writer = SpoolWriter(host_folder(tmp_path), spool_header(), bounds=Bounds(2_000_000, 600))
     for step in range(200):
         writer.metrics(ROW, step, 0)
     threads = [
@@ -216,7 +206,7 @@ def test_threads_wait_beside_each_other(tmp_path: Path) -> None:
 
 
 def test_close_ends_the_wait(tmp_path: Path) -> None:
-    writer = SpoolWriter(host_folder(tmp_path), header(), bounds=Bounds(2_000_000, 600))
+    writer = SpoolWriter(host_folder(tmp_path), spool_header(), bounds=Bounds(2_000_000, 600))
     ended: list[BaseException] = []
 
     def log() -> None:
@@ -246,7 +236,7 @@ def test_the_limit_is_asked_only_when_a_segment_is_made(
         return real(bounds, host)
 
     monkeypatch.setattr(Bounds, "room", room)
-    writer = SpoolWriter(host_folder(tmp_path), header(), bounds=Bounds(10**9))
+    writer = SpoolWriter(host_folder(tmp_path), spool_header(), bounds=Bounds(10**9))
     for step in range(20_000):
         writer.metrics({"a": 1.0}, step, 0)
     assert asked == 1
@@ -273,19 +263,19 @@ def test_a_drop_does_not_grow_the_one_before() -> None:
 
 def test_a_segment_that_is_not_ready_is_made_small_by_the_caller(tmp_path: Path) -> None:
     """And one that is, is not made by the caller at all."""
-    alone = SpoolWriter(host_folder(tmp_path / "a"), header())
+    alone = SpoolWriter(host_folder(tmp_path / "a"), spool_header())
     for step in range(400):
         alone.metrics(ROW, step, 0)
-    assert alone.made_in_call == 3
+    assert alone.supply.made_in_call == 3
     assert {path.stat().st_size for path in alone.folder.glob("*.spool")} == {FIRST_SEGMENT_BYTES}
     alone.close()
-    helped = SpoolWriter(host_folder(tmp_path / "b"), header())
+    helped = SpoolWriter(host_folder(tmp_path / "b"), spool_header())
     for step in range(2000):
         helped.metrics(ROW, step, 0)
         if helped.turned.is_set() or step % 20 == 0:
             helped.turned.clear()
             helped.tend()
-    assert helped.made_in_call == 0
+    assert helped.supply.made_in_call == 0
     assert max(path.stat().st_size for path in helped.folder.glob("*.spool")) >= 1 << 23
     helped.close()
 
@@ -294,7 +284,7 @@ def test_a_caller_overtakes_a_slow_disk_and_neither_harms_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, io: str
 ) -> None:
     """They once wrote into one file, and zeros came over records."""
-    writer = SpoolWriter(host_folder(tmp_path), header())
+    writer = SpoolWriter(host_folder(tmp_path), spool_header())
     begun, go_on = threading.Event(), threading.Event()
     real = _platform.write_at
     truncate = os.ftruncate
@@ -315,13 +305,13 @@ def test_a_caller_overtakes_a_slow_disk_and_neither_harms_the_other(
 
     monkeypatch.setattr(_platform, "write_at", slow)
     monkeypatch.setattr(os, "ftruncate", slow_truncate)
-    writer._next_size = 4 * FIRST_SEGMENT_BYTES
+    writer.supply.next_size = 4 * FIRST_SEGMENT_BYTES
     thread = threading.Thread(target=writer.tend)
     thread.start()
     assert begun.wait(30)
     for step in range(200):
         writer.metrics(ROW, step, 0)
-    assert writer.made_in_call == 1
+    assert writer.supply.made_in_call == 1
     go_on.set()
     thread.join(30)
     for step in range(200, 500):
@@ -367,7 +357,7 @@ def test_bad_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_torn_row_is_no_metric(tmp_path: Path) -> None:
     """`steps_in` would fail over it, so the tests above saw none."""
-    writer = SpoolWriter(host_folder(tmp_path), header())
+    writer = SpoolWriter(host_folder(tmp_path), spool_header())
     writer.metrics(ROW, 0, 0)
     writer.close()
     (path,) = writer.folder.glob("*.spool")

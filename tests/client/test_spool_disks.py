@@ -10,17 +10,18 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support_mounts import fill, on_loop, read_only, tmpfs
 from support_naiad import wait_until
-from support_server import Server, serving
+from support_runs import own_settings, plain_run, sending_to
+from support_server import Server
+from support_spools import spool_header
 
 import naiad
-from naiad import _ending, _platform, _session
+from naiad import _platform, _session
 from naiad.shipper.shipper import Shipper
-from naiad.spool.folder import host_folder, new_writer_id, read_progress, spools
+from naiad.spool.folder import host_folder, read_progress, spools
 from naiad.spool.layout import Header
 from naiad.spool.reader import ItemRow, MetricRows, SpoolReader
 from naiad.spool.segment_reader import SegmentReader
@@ -31,44 +32,21 @@ from naiad_proto.v1 import records_pb2 as pb
 ROW = {f"m{i}": float(i) for i in range(500)}
 
 
-@pytest.fixture(autouse=True, params=["mmap", "write"])
-def io(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    for name in list(os.environ):
-        if name.startswith("NAIAD_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NAIAD_QUIET", "1")
-    monkeypatch.setenv("NAIAD_SHIPPER", "thread")
-    monkeypatch.setenv("NAIAD_SPOOL_IO", request.param)
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own_settings(monkeypatch, tmp_path / "root")
     monkeypatch.setattr(_session, "CALM_SECONDS", 0.5)
-    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def both_ways(quiet: None, io: str) -> None:
+    """Everything here holds for both ways to write."""
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serving(tmp_path / "server") as server:
-        monkeypatch.setenv("NAIAD_URL", server.url)
+def server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with sending_to(server, monkeypatch):
         yield server
-        for run in list(_ending._open):
-            run.terminate()
-    from naiad.shipper.starting import stop_threads
-
-    stop_threads()
-
-
-def header() -> Header:
-    return Header(
-        project="a/b", run_id="r", writer_id=new_writer_id(), epoch=1, url="", host="h",
-        pid=os.getpid(), mode="async",
-    )  # fmt: skip
-
-
-def start_run(root: Path, **options: Any) -> naiad.Run:
-    fields: dict[str, Any] = {
-        "project": "team/p", "run_id": "r", "log_directory": root,
-        "enable_console_log_capture": False, "hardware_interval": None,
-        "source_tracking_config": None,
-    }  # fmt: skip
-    return naiad.Run(**(fields | options))
 
 
 def steps_at(server: Server) -> list[int]:
@@ -107,7 +85,9 @@ def test_a_full_disk_costs_what_is_logged_meanwhile_and_one_warning(
 ) -> None:
     with tmpfs(tmp_path / "disk", "24m") as disk:
         full: list[BaseException] = []
-        run = start_run(disk / "root", on_queue_full_callback=lambda error, _: full.append(error))
+        run = plain_run(
+            log_directory=disk / "root", on_queue_full_callback=lambda error, _: full.append(error)
+        )
         for step in range(20):
             run.log_metrics(ROW, step=step)
         wait_until(lambda: all_sent(run), 30, "all sent")
@@ -154,7 +134,7 @@ def test_a_full_disk_costs_what_is_logged_meanwhile_and_one_warning(
 def test_a_mapped_file_never_meets_a_full_disk(tmp_path: Path) -> None:
     """Its blocks are there before a record comes: else this process would die of SIGBUS."""
     with tmpfs(tmp_path / "disk", "8m") as disk:
-        writer = SpoolWriter(host_folder(disk), header())
+        writer = SpoolWriter(host_folder(disk), spool_header())
         fill(disk)
         kept = []
         for step in range(5000):
@@ -173,7 +153,7 @@ def test_a_disk_that_is_full_from_the_start_is_used_when_it_is_not(tmp_path: Pat
     with tmpfs(tmp_path / "disk", "4m") as disk:
         host = host_folder(disk)
         filler = fill(disk)
-        writer = SpoolWriter(host, header(), patient=True)
+        writer = SpoolWriter(host, spool_header(), patient=True)
         create = pb.Item(timestamp=1, create_run=pb.CreateRun(created_at=1))
         writer.opening(create)
         with pytest.raises(OSError, match=r"full|space"):
@@ -199,7 +179,9 @@ def test_a_disk_that_turns_read_only_and_back(
     disk.mkdir()
     with contextlib.ExitStack() as mounts:
         full: list[BaseException] = []
-        run = start_run(disk / "root", on_queue_full_callback=lambda error, _: full.append(error))
+        run = plain_run(
+            log_directory=disk / "root", on_queue_full_callback=lambda error, _: full.append(error)
+        )
         session = run._session
         assert session
         for step in range(10):
@@ -232,8 +214,8 @@ def test_a_folder_that_can_not_be_written_at_first(tmp_path: Path) -> None:
     host = host_folder(tmp_path / "disk")
     with read_only(tmp_path / "disk"):
         with pytest.raises(OSError, match="Read-only"):
-            SpoolWriter(host, header())
-        writer = SpoolWriter(host, header(), patient=True)
+            SpoolWriter(host, spool_header())
+        writer = SpoolWriter(host, spool_header(), patient=True)
         with pytest.raises(OSError, match="Read-only"):
             writer.metrics(ROW, 0, 0)
     writer.tend()
@@ -252,7 +234,9 @@ def test_a_disk_that_fails_behind_its_file_system(
         on_loop(tmp_path / "disk", below / "image", 64 << 20, "ext4") as disk,
     ):
         host = host_folder(disk)
-        writer = SpoolWriter(host, Header(**header().as_dict() | {"url": "grpc://127.0.0.1:1"}))
+        writer = SpoolWriter(
+            host, Header(**spool_header().as_dict() | {"url": "grpc://127.0.0.1:1"})
+        )
         fill(below)
         shipper = Shipper(host, sample_hardware=False)
         kept = []
@@ -279,7 +263,7 @@ def test_quota_and_bad_blocks_are_as_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither can be had here, so the call fails."""
-    writer = SpoolWriter(host_folder(tmp_path), header())
+    writer = SpoolWriter(host_folder(tmp_path), spool_header())
     writer.metrics(ROW, 0, 0)
     real, real_truncate = _platform.write_at, os.ftruncate
     for number in (errno.EDQUOT, errno.EIO, errno.ESTALE):
@@ -326,7 +310,7 @@ def test_a_removed_folder_is_noticed_and_logging_goes_on(
 ) -> None:
     warned: list[BaseException] = []
     root = tmp_path / "root"
-    run = start_run(root, on_warning_callback=lambda error, _: warned.append(error))
+    run = plain_run(log_directory=root, on_warning_callback=lambda error, _: warned.append(error))
     session = run._session
     assert session
     for step in range(50):
@@ -379,7 +363,9 @@ def test_a_removed_folder_is_noticed_and_logging_goes_on(
 def test_what_a_removed_folder_takes_with_it_is_said(server: Server, tmp_path: Path) -> None:
     server.stop()
     warned: list[BaseException] = []
-    run = start_run(tmp_path / "root", on_warning_callback=lambda e, _: warned.append(e))
+    run = plain_run(
+        log_directory=tmp_path / "root", on_warning_callback=lambda e, _: warned.append(e)
+    )
     session = run._session
     assert session
     for step in range(1000):
@@ -406,7 +392,7 @@ def test_a_removed_folder_that_can_not_be_made_again_is_a_loss_that_is_told(
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    writer = SpoolWriter(host_folder(disk), header())
+    writer = SpoolWriter(host_folder(disk), spool_header())
     writer.metrics(ROW, 0, 0)
     shutil.rmtree(disk / writer.host.name)
     with read_only(disk):
@@ -424,7 +410,7 @@ def test_a_removed_folder_that_can_not_be_made_again_is_a_loss_that_is_told(
 
 
 def test_threads_that_log_while_the_folder_goes_lose_nothing(tmp_path: Path) -> None:
-    writer = SpoolWriter(host_folder(tmp_path), header())
+    writer = SpoolWriter(host_folder(tmp_path), spool_header())
     stop = threading.Event()
     logged: list[list[int]] = [[], [], []]
 
@@ -456,7 +442,7 @@ def test_a_shipper_outlives_a_disk_that_refuses_everything(
 ) -> None:
     """It says so once, and goes on when the disk does."""
     host = host_folder(tmp_path / "disk")
-    fields = header().as_dict() | {"url": server.url}
+    fields = spool_header().as_dict() | {"url": server.url}
     writer = SpoolWriter(host, Header(**fields))
     writer.item(pb.Item(timestamp=1, create_run=pb.CreateRun(created_at=1)))
     shipper = Shipper(host)
@@ -488,7 +474,7 @@ def test_a_read_that_fails_loses_nothing_and_ends_nothing(
 ) -> None:
     """Too many open files, say, in the middle of a batch."""
     host = host_folder(tmp_path)
-    writer = SpoolWriter(host, Header(**header().as_dict() | {"url": server.url}))
+    writer = SpoolWriter(host, Header(**spool_header().as_dict() | {"url": server.url}))
     for step in range(1000):
         writer.metrics(ROW, step, 0)
     assert len(list(writer.folder.glob("*.spool"))) > 2
@@ -514,7 +500,7 @@ def test_a_read_that_fails_loses_nothing_and_ends_nothing(
 def test_what_can_not_be_removed_is_sent_once(server: Server, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     host = host_folder(tmp_path / "disk")
-    writer = SpoolWriter(host, Header(**header().as_dict() | {"url": server.url}))
+    writer = SpoolWriter(host, Header(**spool_header().as_dict() | {"url": server.url}))
     writer.metrics(ROW, 0, 0)
     writer.close()
     shipper = Shipper(host, sample_hardware=False)

@@ -17,17 +17,16 @@ from click.testing import CliRunner
 from support_mounts import tmpfs
 from support_naiad import wait_until
 from support_server import Server, serving
+from support_shipping import spool_for
 
 from naiad import _platform
 from naiad.cli import main
 from naiad.shipper import shipper as shipper_module
 from naiad.shipper.shipper import Shipper
 from naiad.spool import locks
-from naiad.spool.folder import host_folder, new_writer_id, read_progress, spools
-from naiad.spool.layout import HEARTBEAT, LOCK, Header
+from naiad.spool.folder import host_folder, read_progress, spools
+from naiad.spool.layout import HEARTBEAT, LOCK
 from naiad.spool.locks import HostLock, Life, WriterLock, is_taken, writer_life, writer_lives
-from naiad.spool.writer import SpoolWriter
-from naiad_proto.v1 import records_pb2 as pb
 
 
 @pytest.fixture
@@ -45,18 +44,6 @@ def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(_platform, "lock_record", refuse)
     monkeypatch.setattr(_platform, "lock_file", refuse)
-
-
-def writer_for(host: Path, url: str = "") -> SpoolWriter:
-    writer = SpoolWriter(
-        host,
-        Header(
-            project="team/p", run_id="r", writer_id=new_writer_id(), epoch=1_000, url=url,
-            host="h", pid=os.getpid(), mode="async",
-        ),
-    )  # fmt: skip
-    writer.item(pb.Item(timestamp=1, create_run=pb.CreateRun(created_at=1)))
-    return writer
 
 
 def seen_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +67,7 @@ def statuses(server: Server) -> list[int]:
 def test_a_lock_and_no_heartbeat_where_there_are_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = writer_for(host_folder(tmp_path))
+    writer = spool_for(host_folder(tmp_path), "")
     assert (writer.folder / LOCK).exists()
     assert not (writer.folder / HEARTBEAT).exists()
     writer.close()
@@ -89,7 +76,7 @@ def test_a_lock_and_no_heartbeat_where_there_are_locks(
 
 @pytest.mark.usefixtures("no_locks")
 def test_a_heartbeat_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = writer_for(host_folder(tmp_path))
+    writer = spool_for(host_folder(tmp_path), "")
     seen_from_outside(monkeypatch)
     assert not (writer.folder / LOCK).exists()
     assert writer_life(writer.folder) is Life.LIVES
@@ -109,7 +96,7 @@ def test_a_heartbeat_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_who_can_not_lock_what_another_locked_does_not_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = writer_for(host_folder(tmp_path))
+    writer = spool_for(host_folder(tmp_path), "")
     seen_from_outside(monkeypatch)
 
     def refuse(_: int) -> bool:
@@ -144,7 +131,7 @@ def test_a_silent_spool_is_sent_and_kept_and_does_not_hold_the_shipper(
 ) -> None:
     monkeypatch.setattr(shipper_module, "IDLE_SECONDS", 0.5)
     host = host_folder(tmp_path / "root")
-    writer = writer_for(host, server.url)
+    writer = spool_for(host, server.url)
     for step in range(100):
         writer.metrics({"a": 1.0}, step, 0)
     seen_from_outside(monkeypatch)
@@ -207,7 +194,7 @@ def test_one_shipper_at_a_time_also_without_locks_on_that_disk(
 @pytest.mark.usefixtures("no_locks")
 def test_no_locks_anywhere_and_all_is_sent_all_the_same(server: Server, tmp_path: Path) -> None:
     host = host_folder(tmp_path / "root")
-    writer = writer_for(host, server.url)
+    writer = spool_for(host, server.url)
     stop = threading.Event()
     threads = [
         threading.Thread(target=Shipper(host, sample_hardware=False).run, args=(stop,))
@@ -229,7 +216,7 @@ def test_a_shipper_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
     import shutil
 
     host = host_folder(tmp_path / "root")
-    writer = writer_for(host, "grpc://127.0.0.1:1")
+    writer = spool_for(host, "grpc://127.0.0.1:1")
     ended: list[Any] = []
     shipper = Shipper(host, sample_hardware=False)
     thread = threading.Thread(target=lambda: ended.append(shipper.run()))

@@ -152,7 +152,7 @@ SHIPPER_PLACES = {
     "freed and not finished": "SpoolShip._free = after(SpoolShip._free, True)",
     "half removed": "spool.shutil.rmtree = lambda folder, **_: die()",
     "a file uploaded and not recorded": (
-        "SpoolShip._take_upload = after(SpoolShip._take_upload, True)"
+        "Uploads.take = after(Uploads.take, True)"
     ),
 }  # fmt: skip
 _SHIPPER = """
@@ -161,6 +161,7 @@ from pathlib import Path
 from naiad.shipper import spool
 from naiad.shipper.shipper import Shipper
 from naiad.shipper.spool import SpoolShip
+from naiad.shipper.uploads import Uploads
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -169,7 +170,7 @@ def after(real, too):
     def dying(self, *rest):
         if too:
             real(self, *rest)
-        if self.told.acknowledged > 20 or real.__name__ == "_take_upload":
+        if isinstance(self, Uploads) or self.told.acknowledged > 20:
             die()
         if not too:
             real(self, *rest)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support_clickhouse import migrated
 from support_query import BEGIN, Reading, Spool, reading
 
 from naiad.query.client import QueryClient
 from naiad_auth import TokenStore
 from naiad_proto.v1 import records_pb2 as pb
-from naiad_store import Store
 
 PROJECT = "team/vision"
 OTHER = "rivals/secret"
@@ -30,19 +30,29 @@ def token(tokens: TokenStore) -> str:
     return tokens.create()
 
 
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("http", "sharded")]
+
+
+@pytest.fixture(scope="module", params=["chdb", *LONG])
+def store_url(request: pytest.FixtureRequest, chdb_folder: Path) -> str:
+    """chDB in this process, and behind the HTTP interface of a server."""
+    if request.param == "chdb":
+        return f"chdb://{chdb_folder}"
+    if request.param == "sharded":
+        return request.getfixturevalue("sharded_url")
+    return request.getfixturevalue("clickhouse_server").url
+
+
 @pytest.fixture(scope="module")
 def server(
-    chdb_folder: Path, tmp_path_factory: pytest.TempPathFactory, tokens: TokenStore
+    store_url: str, tmp_path_factory: pytest.TempPathFactory, tokens: TokenStore
 ) -> Iterator[Reading]:
-    store = Store.open(f"chdb://{chdb_folder}", database="test_query")
-    try:
-        store.migrate()
-        with reading(store, tmp_path_factory.mktemp("query"), tokens) as server:
-            fill(server)
-            yield server
-        store.command("DROP DATABASE test_query SYNC")
-    finally:
-        store.close()
+    with (
+        migrated(store_url, "test_query") as store,
+        reading(store, tmp_path_factory.mktemp("query"), tokens) as server,
+    ):
+        fill(server)
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from support_valkey import running_valkey
 from naiad_eventlog.topics import RECORDS
 
 __all__ = ["kafka_url"]
-pytestmark = pytest.mark.slow
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PROJECT, SEED, STEPS, RUNS = "serve/cluster", 31, 100, 4
 
@@ -71,6 +72,12 @@ def test_many_processes_lose_and_double_nothing(tmp_path: Path, kafka_url: str) 
             truth = read_diaries(tmp_path / run, SEED)
             assert len(truth.must) > STEPS
             truth.check(read_back(others["query"].url, PROJECT, run))
+
+        audited = subprocess.run(
+            [sys.executable, "-m", "naiad", "audit", PROJECT, "--url", others["query"].url],
+            env=clean_environment(), capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert audited.returncode == 0, audited.stdout + audited.stderr
 
         # What they tell of themselves fits together: nothing waits, and all was read.
         lag = "naiad_consumer_lag_records"

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support_batches import batch, group
-from support_kafka import fresh, kafka_url
+from support_kafka import fresh, kafka_url, until
 from support_naiad import clean_environment, free_port, wait_until
 from support_serve import Stage, Stages
 from support_truth import calls_in, read_back, read_diaries
 
 from naiad_eventlog import StartFrom, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS
-from naiad_proto.v1.ingest_pb2 import WriteBatchRequest
+from naiad_proto.v1.ingest_pb2 import UploadFileHeader, UploadFileRequest, WriteBatchRequest
 from naiad_proto.v1.ingest_pb2_grpc import IngestServiceStub
 from naiad_proto.v1.log_pb2 import Envelope
 from naiad_proto.v1.records_pb2 import Batch
 
 __all__ = ["kafka_url"]
-pytestmark = pytest.mark.slow
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE = "naiad.v1.IngestService"
+PROJECT, SEED = "serve/draining", 23
 
 
 async def logged(url: str) -> set[str]:
@@ -100,6 +106,42 @@ async def test_every_batch_that_was_acknowledged_is_in_the_log(
         assert "Traceback" not in ingest.said
 
 
+async def test_a_call_that_is_under_way_is_finished(tmp_path: Path, kafka_url: str) -> None:
+    content = b"half" * 1000
+    with Stages(tmp_path, event_log=fresh(kafka_url)) as stages:
+        ingest = await asyncio.to_thread(stages.start, "ingest")
+        drains = asyncio.Event()
+
+        async def requests() -> AsyncIterator[UploadFileRequest]:
+            yield UploadFileRequest(
+                header=UploadFileHeader(
+                    project=PROJECT, run_id="run", path="a", name="a", size_bytes=2 * len(content)
+                )
+            )
+            yield UploadFileRequest(chunk=content)
+            ingest.signal(signal.SIGTERM)
+            await drains.wait()
+            yield UploadFileRequest(chunk=content)
+
+        async with grpc.aio.insecure_channel(ingest.listen) as channel:
+            call = IngestServiceStub(channel).UploadFile(requests(), timeout=30)
+            uploading = asyncio.create_task(call.code())
+
+            def refuses() -> bool:
+                with (
+                    contextlib.suppress(OSError),
+                    socket.create_connection(("127.0.0.1", ingest.port), timeout=1),
+                ):
+                    return False
+                return True
+
+            await until(lambda: refuses() or uploading.done())
+            drains.set()
+            assert await uploading is grpc.StatusCode.OK
+            assert (await call).file.sha256 == hashlib.sha256(content * 2).hexdigest()
+        assert await asyncio.to_thread(ingest.wait) == 0
+
+
 async def test_health_says_so_before_calls_are_refused(tmp_path: Path, kafka_url: str) -> None:
     with Stages(tmp_path, event_log=fresh(kafka_url), NAIAD_DRAIN_DELAY_SECONDS="3") as stages:
         ingest = await asyncio.to_thread(stages.start, "ingest")
@@ -134,8 +176,6 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, kafka_url: str) -> None
         assert ingest.wait(20) == 128 + signal.SIGTERM
         assert time.monotonic() - began < 10
 
-
-PROJECT, SEED = "serve/draining", 23
 
 CLIENT = f"""
 import sys, time

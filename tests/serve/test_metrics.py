@@ -9,7 +9,7 @@ import grpc
 import pytest
 from support_batches import batch, group, heartbeat, text
 from support_kafka import fresh, kafka_url
-from support_naiad import wait_until
+from support_naiad import free_port, wait_until
 from support_serve import Stage, Stages
 
 from naiad.connection import open_channel
@@ -23,7 +23,8 @@ from naiad_proto.v1.records_pb2 import Batch
 from naiad_serve.describing import metrics
 
 __all__ = ["kafka_url"]
-pytestmark = pytest.mark.slow
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def send(url: str, *batches: Batch, token: str | None = None) -> list[grpc.StatusCode]:
@@ -104,7 +105,8 @@ async def test_every_count_is_what_happened(tmp_path: Path, kafka_url: str) -> N
         assert (told["topic"], told["partition"]) == (RECORDS.name, partition)
         assert told["level"] == "ERROR"
 
-        query = stages.start("query")
+        # Readers need no log but for an audit, which says so.
+        query = stages.start("query", NAIAD_EVENT_LOG=f"kafka://127.0.0.1:{free_port()}")
         check_query(query, token)
 
 
@@ -114,6 +116,8 @@ def check_query(query: Stage, token: str) -> None:
             assert client.sql("SELECT count() FROM points").column(0).to_pylist() == [250]
         with pytest.raises(Exception, match="never"):
             client.sql("SELECT never FROM points")
+        with pytest.raises(Exception, match="the event log can't be read"):
+            client.audit("team/digits", "run-1")
     with QueryClient(query.url) as client, pytest.raises(Exception, match="token"):
         client.list_projects()
     requests, seconds = "naiad_query_requests_total", "naiad_query_seconds_count"
@@ -121,7 +125,8 @@ def check_query(query: Stage, token: str) -> None:
     assert query.metric(requests, method="ExecuteSql", code="INVALID_ARGUMENT") == 1
     assert query.metric(requests, method="ListProjects", code="UNAUTHENTICATED") == 1
     assert query.metric(seconds, method="ExecuteSql") == 4
-    assert query.metric(requests) == query.metric(seconds) == 5
+    assert query.metric(requests, method="Audit", code="UNAVAILABLE") == 1
+    assert query.metric(requests) == query.metric(seconds) == 6
 
 
 def test_the_contract_of_names() -> None:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import kafka_cluster
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka_cluster import KafkaCluster
-from support_naiad import free_port, wait_until
+from support_naiad import clean_environment, free_port, wait_until
 from support_serve import Stages
 
-pytestmark = pytest.mark.slow
+from naiad.connection import open_channel
+
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_an_engine_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
@@ -40,17 +49,52 @@ def test_an_engine_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
             assert "Traceback" not in stage.said
 
 
-def test_a_taken_port_is_one_line_and_status_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["NAIAD_LISTEN", "NAIAD_METRICS_LISTEN"])
+def test_a_taken_port_is_one_line_and_status_1(tmp_path: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, Stages(tmp_path) as stages:
-        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        port = taken.getsockname()[1]
         ingest = stages.make(
-            "ingest", NAIAD_EVENT_LOG="kafka://127.0.0.1:1", NAIAD_METRICS_LISTEN=where
-        ).spawn()
+            "ingest", NAIAD_EVENT_LOG="kafka://127.0.0.1:1", NAIAD_LOG_LEVEL="WARNING",
+            **{setting: f"127.0.0.1:{port}"},
+        ).spawn()  # fmt: skip
         assert ingest.wait(60) == 1
         assert ingest.said.splitlines() == [
-            f"naiad serve ingest: port {where.rpartition(':')[2]} on 127.0.0.1 is taken by another"
-            " program (another Naiad, perhaps); end it or choose another with NAIAD_METRICS_LISTEN"
+            f"naiad serve ingest: port {port} on 127.0.0.1 is taken by another program (another"
+            f" Naiad, perhaps); end it or choose another with {setting}"
         ]
+
+
+HANGS = """
+import asyncio, sys
+from naiad_serve.process import run
+from naiad_serve.settings import load
+from naiad_serve.stages import LiveSettings
+
+async def stage(process):
+    async def hang():
+        await asyncio.sleep(600)
+    process.ending.push_async_callback(hang)
+    await process.work("it hangs")
+
+sys.exit(run("live", load(LiveSettings), stage))
+"""
+
+
+def test_a_drain_that_hangs_is_given_up(tmp_path: Path) -> None:
+    metrics = f"127.0.0.1:{free_port()}"
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGS], stderr=subprocess.PIPE, text=True,
+        env=clean_environment(
+            NAIAD_EVENT_LOG="kafka://127.0.0.1:1", NAIAD_STATE="redis://127.0.0.1:1",
+            NAIAD_METRICS_LISTEN=metrics, NAIAD_DRAIN_SECONDS="1",
+        ),
+    ) as process:  # fmt: skip
+        live = Stages(tmp_path).make("live", NAIAD_METRICS_LISTEN=metrics)
+        wait_until(lambda: live.get("/readyz")[0] == 200, 30, "it works")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 1
+        assert process.stderr
+        assert "could not finish within 4 s of the signal and ends" in process.stderr.read()
 
 
 def test_a_chdb_store_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
@@ -64,6 +108,12 @@ def test_a_chdb_store_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
         (line,) = [line for line in query.said.splitlines() if line.startswith("naiad serve")]
         assert f"is open in process {writer.pid}" in line
         assert writer.stop() == 0
+
+
+def health(url: str) -> int:
+    with open_channel(url) as channel:
+        request = health_pb2.HealthCheckRequest(service="naiad.v1.IngestService")
+        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status)
 
 
 @pytest.mark.long
@@ -81,15 +131,18 @@ def test_kafka_comes_goes_and_comes_back(tmp_path: Path) -> None:
             for stage in (ingest, writer):
                 stage.until_ready(60)
                 stage.until_said("the event log is there")
+            assert health(ingest.url) == SERVING
             cluster.kill_broker(1)
             for stage in (ingest, writer):
                 wait_until(lambda s=stage: "event log" in s.because(), 60, "it is missed")  # type: ignore[misc]
                 assert stage.process
                 assert stage.process.poll() is None
+            wait_until(lambda: health(ingest.url) == NOT_SERVING, 10, "health says so")
             cluster.spawn(1)
             for stage in (ingest, writer):
                 stage.until_ready(90)
                 assert "the event log answers again" in stage.said
+            wait_until(lambda: health(ingest.url) == SERVING, 10, "health says so")
             # One that goes for good doesn't hold up the end.
             cluster.kill_broker(1, signal.SIGKILL)
             for stage in (ingest, writer):

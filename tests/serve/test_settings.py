@@ -198,11 +198,16 @@ def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 def test_the_command_ends_with_2_and_no_traceback() -> None:
-    done = serve("writer", NAIAD_STORE="clickhouse://u:secret@h:1x", NAIAD_LOG_LEVEL="LOUD")
+    done = serve(
+        "writer", NAIAD_STORE="clickhouse://u:secret@h:1x", NAIAD_LOG_LEVEL="LOUD",
+        NAIAD_EVENTLOG="kafka://b:1",
+    )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
     lines = done.stderr.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
+    assert lines[-1].endswith("NAIAD_EVENTLOG is set, which nothing reads; is it meant to be"
+                              " NAIAD_EVENT_LOG?")  # fmt: skip
     assert all(line.startswith("naiad serve writer: NAIAD_") for line in lines)
     assert "secret" not in done.stderr
 

@@ -1,4 +1,4 @@
-"""Both stores: chDB in this process, and behind the HTTP interface of a server."""
+"""Stores: chDB in this process, behind the HTTP interface of a server, and Distributed there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from support_clickhouse import migrated
 from naiad_store import Store
 
 
-@pytest.fixture(scope="module", params=["chdb", "http"])
+@pytest.fixture(
+    scope="module", params=["chdb", "http", pytest.param("sharded", marks=pytest.mark.long)]
+)
 def store_url(request: pytest.FixtureRequest, chdb_folder: Path) -> str:
     if request.param == "chdb":
         return f"chdb://{chdb_folder}"
+    if request.param == "sharded":
+        return request.getfixturevalue("sharded_url")
     return request.getfixturevalue("clickhouse_server").url
 
 

@@ -75,6 +75,11 @@ def listened(
     store.insert("listening", pa.Table.from_pylist([row], schema=schema))
 
 
+def nobody_listened(store: Store) -> None:
+    # A Distributed table has no rows of its own.
+    store.command(f"TRUNCATE TABLE listening{'_local' if store.address.cluster else ''}")
+
+
 def state(store: Store, found: Sequence[Life], partition: int = 0) -> tuple[str, str]:
     run = next(_RUNS)
     write(store, run, found, partition)
@@ -116,13 +121,13 @@ def some_lives(draw: st.DrawFn) -> list[Life]:
 @given(some_lives(), st.integers(0, 400), st.integers(0, 200))
 @settings(max_examples=150, deadline=None)
 def test_the_fold_is_the_rule(lives: Store, found: list[Life], since: int, span: int) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     listened(lives, since, since + span)
     assert state(lives, found)[0] == expected(found, since, since + span)
 
 
 def test_silence_is_unreachable_and_taken_back(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     silent = Life(1, 0, 100, "running")
     assert state(lives, [silent])[0] == "running"
     listened(lives, 0, 149)
@@ -136,7 +141,7 @@ def test_silence_is_unreachable_and_taken_back(lives: Store) -> None:
 
 
 def test_a_restart_of_the_server_marks_nobody(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     trains = Life(1, 0, 100, "running")
     listened(lives, 0, 105)
     # Away for an hour.
@@ -147,7 +152,7 @@ def test_a_restart_of_the_server_marks_nobody(lives: Store) -> None:
 
 
 def test_who_listens_to_another_partition_hears_nothing_of_a_run(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     trains = Life(1, 0, 100, "running")
     listened(lives, 0, 500, partition=1)
     listened(lives, 0, 120, partition=2)
@@ -164,7 +169,7 @@ def test_who_listens_to_another_partition_hears_nothing_of_a_run(lives: Store) -
 
 
 def test_a_spool_in_two_partitions_is_one_writer(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     listened(lives, 0, 1000, partition=1)
     listened(lives, 0, 1000, partition=9)
     run = next(_RUNS)
@@ -179,7 +184,7 @@ def test_a_spool_in_two_partitions_is_one_writer(lives: Store) -> None:
 
 
 def test_a_host_that_died_does_not_haunt_the_run_that_was_resumed(lives: Store) -> None:
-    lives.command("TRUNCATE TABLE listening")
+    nobody_listened(lives)
     listened(lives, 0, 10_000)
     died, resumed = Life(1, 0, 100, "running"), Life(2, 500, 900, "finished")
     assert state(lives, [died, resumed]) == ("finished", "finished 2")

@@ -30,6 +30,9 @@ COMMANDS = {
     "store": _Command(
         "naiad_standalone.storecommands", "store", "server", "Copy, make anew and migrate a store."
     ),
+    "dead": _Command(
+        "naiad_standalone.deadcommands", "dead", "server", "Look at records not stored."
+    ),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
     "runs": _Command("naiad.cli.runs", "runs", "query", "List runs."),

@@ -8,7 +8,7 @@ import click
 import grpc
 
 from naiad.shipper.server import Server, TlsFiles, explain
-from naiad.shipper.spool import read_header
+from naiad.spool.folder import read_header
 from naiad.spool.layout import REJECTED
 
 

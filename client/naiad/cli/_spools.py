@@ -11,10 +11,8 @@ import click
 
 from naiad.cli._tables import show
 from naiad.ledger import kept_ledgers, ledger_of
-from naiad.shipper.spool import read_header
-from naiad.spool.folder import read_progress, spools, writer_lives
+from naiad.spool.folder import folder_bytes, read_header, read_progress, spools, writer_lives
 from naiad.spool.layout import REJECTED
-from naiad.spool.writer import folder_bytes
 
 # Spools that are sent and gone, the newest.
 SENT_SHOWN = 10

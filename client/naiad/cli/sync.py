@@ -15,9 +15,8 @@ from naiad.cli._spools import show_rejected, show_status
 from naiad.settings import api_token, spool_root
 from naiad.shipper.shipper import Shipper
 from naiad.shipper.starting import LOCK
-from naiad.spool.folder import is_taken, spools, writer_lives
+from naiad.spool.folder import folder_bytes, is_taken, spools, writer_lives
 from naiad.spool.layout import REJECTED
-from naiad.spool.writer import folder_bytes
 
 # Without --watch, how long a server may be away before it is given up.
 PATIENCE_SECONDS = 30.0

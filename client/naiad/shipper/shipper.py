@@ -15,11 +15,12 @@ from pathlib import Path
 from naiad import _platform
 from naiad.shipper.hardware import HardwareShip
 from naiad.shipper.server import Server, TlsFiles
-from naiad.shipper.spool import SpoolShip, read_header
+from naiad.shipper.spool import SpoolShip
 from naiad.shipper.told import Told
 from naiad.spool.folder import (
     HostLock,
     Life,
+    read_header,
     read_progress,
     read_token,
     spools,

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,29 @@ class Bounds:
             limit = f"the limit of {self.most_bytes / 1e6:,.1f} MB (spool_max_bytes) is reached"
             return SpoolFull(errno.EDQUOT, limit)
         return SpoolFull(errno.ENOSPC, "the disk is full")
+
+
+class Patience:
+    """How long logging calls wait for room: all of them together, until there is room again."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: float | None = None
+
+    def left(self) -> float:
+        """Seconds that a call may wait now."""
+        if self._seconds <= 0 or self._until is None:
+            return max(0.0, self._seconds)
+        return max(0.0, self._until - time.monotonic())
+
+    def begin(self) -> None:
+        """Somebody waits."""
+        if self._until is None:
+            self._until = time.monotonic() + self._seconds
+
+    def renew(self) -> None:
+        """There is room again."""
+        self._until = None
 
 
 def spooled_bytes(host: Path) -> int:

@@ -6,13 +6,12 @@ import contextlib
 import json
 import os
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
 from naiad import _platform
 from naiad.settings import host_name
-from naiad.spool.layout import PROGRESS, TOKEN
+from naiad.spool.layout import HEADER, PROGRESS, TOKEN, Header
 from naiad.spool.locks import (
     HostLock,
     Life,
@@ -29,11 +28,13 @@ __all__ = [
     "Life",
     "RunMemory",
     "WriterLock",
+    "folder_bytes",
     "host_folder",
     "is_taken",
     "make_host_folder",
     "new_spool",
     "new_writer_id",
+    "read_header",
     "read_json",
     "read_progress",
     "read_token",
@@ -77,8 +78,18 @@ def spools(host: Path) -> list[Path]:
         return []
 
 
+def folder_bytes(folder: Path) -> int:
+    """Bytes that a spool takes on disk."""
+    total = 0
+    for directory, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(directory, name)).st_size
+    return total
+
+
 def new_writer_id() -> str:
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 # --- small files ---------------------------------------------------------------------------
@@ -117,6 +128,14 @@ def read_token(spool: Path) -> str | None:
     try:
         return (spool / TOKEN).read_text() or None
     except OSError:
+        return None
+
+
+def read_header(spool: Path) -> Header | None:
+    """What a spool says of itself; None when that can't be read."""
+    try:
+        return Header.from_dict(read_json(spool / HEADER))
+    except ValueError:
         return None
 
 

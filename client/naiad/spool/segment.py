@@ -80,6 +80,13 @@ class Segment:
         self.path.replace(name)
         self.path = name
 
+    def append(self, other: Segment) -> None:
+        """All slots of `other` as they are; the shapes among them keep their numbers."""
+        end = self.offset + other.offset - other.begins
+        self.map[self.offset : end] = other.map[other.begins : other.offset]
+        self.offset = end
+        self.words[COMMITTED_WORD] = end
+
     def is_there(self) -> bool:
         """Not when somebody removed the file."""
         try:

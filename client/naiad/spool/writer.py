@@ -5,97 +5,44 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
-import os
-import shutil
-import struct
 import threading
-import time
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from naiad.spool.bounds import Bounds
-from naiad.spool.folder import (
-    RunMemory,
-    WriterLock,
-    make_host_folder,
-    new_spool,
-    new_writer_id,
-    spool_folder,
-    write_json,
-    write_token,
-)
+from naiad.spool.bounds import Bounds, Patience
+from naiad.spool.folder import RunMemory, WriterLock, new_writer_id, spool_folder
 from naiad.spool.health import Health
+from naiad.spool.home import Home, Move
 from naiad.spool.layout import (
     COMMITTED_WORD,
     FILE_HEAD,
     FILES,
-    FIRST_SEGMENT_BYTES,
-    PREVIEW,
-    SHAPE_HEAD,
     SLOT,
     STRING_HEAD,
     Header,
     Kind,
     padded,
-    row_word,
 )
-from naiad.spool.segment import NoSegment, Segment, segment_kind
+from naiad.spool.segment import NoSegment, Segment
+from naiad.spool.shape import Shape
+from naiad.spool.supply import SegmentSupply
 from naiad_proto.limits import check_path
 from naiad_proto.v1 import records_pb2 as pb
 
 log = logging.getLogger("naiad")
 
-# A segment up to this size has the next one made at once, a larger one when it is half full.
-_EAGER_BYTES = 8 * 1024 * 1024
-# The smallest segment that is worth a file; its head takes less than half of it.
-_LEAST_BYTES = 16 * 1024
 # How often a call that waits for room looks for it.
 _LOOK_SECONDS = 0.1
 
 _crc32 = zlib.crc32
-_METRICS = int(Kind.METRICS)
 
 
 class SpoolClosed(OSError):
     """A record came after `close`."""
-
-
-class _Shape:
-    """A set of paths that is logged together again and again."""
-
-    __slots__ = ("definition", "head", "pack", "room", "segment", "word")
-
-    def __init__(self, number: int, paths: Sequence[str], preview: bool) -> None:
-        # Of a ROW; 0 for the general form, whose payload begins with `head`.
-        self.word = 0 if preview else row_word(number, len(paths))
-        self.head = () if self.word else (_METRICS, number)
-        packer = struct.Struct(f"<{'' if self.word else 'B3xI'}qq{len(paths) + preview}d")
-        self.pack = packer.pack
-        self.room = SLOT.size + padded(packer.size)
-        encoded = [path.encode() for path in paths]
-        self.definition = SHAPE_HEAD.pack(Kind.SHAPE, number, PREVIEW if preview else 0) + b"".join(
-            struct.pack("<I", len(path)) + path for path in encoded
-        )
-        # Number of the segment that has the definition.
-        self.segment = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A spool whose files were removed from under its writer goes on in a new one."""
-
-    left: Path
-    # How many records the old one had, and how many of them were still in memory and stand in
-    # the new one as well.
-    records: int
-    rescued: int
-    # Are the old one's files there? Then its shipper sends them; only the lock was removed.
-    kept: bool
 
 
 class SpoolWriter:
@@ -122,26 +69,23 @@ class SpoolWriter:
         self.folder = spool_folder(host, header.writer_id)
         self.lock: WriterLock | None = None
         self.last_record = 0
-        # Segments that a logging call had to make itself, because none was ready.
-        self.made_in_call = 0
         # Set when a segment is used up: a good time to call `tend`.
         self.turned = threading.Event()
         self._token = token
         self._health = Health()
+        self.supply = SegmentSupply(host, self.bounds, self._health)
+        self._patience = Patience(self.bounds.block_seconds)
         # Of the same thread again only from a signal's handler or a finalizer; see `_nested`.
         self._guard = threading.RLock()
         self._busy = False
-        self._nested: deque[tuple[_Shape | None, bytes, int]] = deque()
+        self._nested: deque[tuple[Shape | None, bytes, int]] = deque()
         self._shape_ids = itertools.count()
         self._changed = threading.Condition(self._guard)
         self._tending = threading.Lock()
-        self._shapes: dict[tuple[str, ...], _Shape] = {}
-        self._preview_shapes: dict[tuple[str, ...], _Shape] = {}
+        self._shapes: dict[tuple[str, ...], Shape] = {}
+        self._preview_shapes: dict[tuple[str, ...], Shape] = {}
         self._opening: list[bytes] = []
-        self._next: Segment | None = None
-        self._next_size = FIRST_SEGMENT_BYTES
         self._files = 0
-        self._blocked_until: float | None = None
         self._closed = False
         self._segment: Segment = NoSegment()
         # What a removed folder's last segment holds, until it is in a new one.
@@ -279,20 +223,16 @@ class SpoolWriter:
     def prepare(self) -> None:
         """Makes the next segment: writing zeros takes milliseconds, on a slow disk more."""
         with self._guard:
-            segment = self._segment
-            early = segment.size > _EAGER_BYTES and segment.offset < segment.size // 2
-            if self._next or self._closed or self.homeless or early:
+            if self._closed or self.homeless or not self.supply.is_due(self._segment):
                 return
-            size = self._next_size
+            size = self.supply.next_size
         try:
-            fresh = self._make(self.folder, size, 0)
+            fresh = self.supply.make(self.folder, self.header, size)
         except OSError:
             # The call that needs it says so.
             return
         with self._changed:
-            if self._next is None and not self._closed and fresh.folder == self.folder:
-                self._next = fresh
-                self._next_size = min(size * 2, fresh.largest)
+            if not self._closed and fresh.folder == self.folder and self.supply.keep(fresh):
                 # Not yet `well`: that is for the record that finds its place.
                 self._health.try_again_at = 0.0
                 self._changed.notify_all()
@@ -335,63 +275,45 @@ class SpoolWriter:
         returns how many records that is. Raises OSError, and all is as before then."""
         # An attempt of its own, however short ago the last one failed.
         self._health.try_again_at = 0.0
-        make_host_folder(self.host)
-        folder = new_spool(self.host, header.writer_id)
-        lock: WriterLock | None = None
-        fresh: Segment | None = None
-        size = FIRST_SEGMENT_BYTES
+        extra = 0
+        if rescue:
+            extra = rescue.size + sum(map(len, self._opening)) + 64 * len(self._opening)
+        home = Home(self.host, header, self._token, self.supply, extra)
         try:
-            lock = WriterLock(folder)
-            if self._token:
-                write_token(folder, self._token)
-            if rescue:
-                with contextlib.suppress(OSError):
-                    room = rescue.size + sum(map(len, self._opening)) + 64 * len(self._opening)
-                    fresh = self._make(folder, size + room, room, header)
-            if fresh is None:
-                fresh, rescue = self._make(folder, size, 0, header), None
-            write_json(folder / "spool.json", header.as_dict())
             with self._changed:
                 self._busy = True
                 try:
-                    rescued = self._switch(folder, header, lock, fresh, rescue)
+                    return self._switch(home, rescue if home.room else None)
                 finally:
                     self._busy = False
                     if self._nested:
                         self._write_nested()
         except BaseException:
-            if fresh:
-                fresh.release()
-            if lock:
-                lock.release()
-            shutil.rmtree(folder, ignore_errors=True)
+            home.abandon()
             raise
-        return rescued
 
-    def _switch(
-        self, folder: Path, header: Header, lock: WriterLock, fresh: Segment, rescue: Segment | None
-    ) -> int:
+    def _switch(self, home: Home, rescue: Segment | None) -> int:
         """The moment itself; the guard is held. Raises OSError, and all is as before then."""
         if self._closed:
             raise SpoolClosed("the spool is closed")
-        fresh.begin(0, 1)
+        home.segment.begin(0, 1)
         before = self._segment, self.last_record
-        self._segment, self.last_record = fresh, 0
+        self._segment, self.last_record = home.segment, 0
         saved = 0
         try:
             for payload in self._opening:
                 self._put(payload, 1)
             if rescue and rescue.number >= 0:
-                saved = self._copy(rescue, before[1] + 1 - rescue.first_record)
+                self._segment.append(rescue)
+                saved = before[1] + 1 - rescue.first_record
+                self.last_record += saved
         except BaseException:
             self._segment, self.last_record = before
             raise
         for shape in (*self._shapes.values(), *self._preview_shapes.values()):
             # It repeats its definition in the new segment.
             shape.segment = -1
-        if self._next:
-            self._next.discard()
-            self._next = None
+        self.supply.start_over()
         if self.lock:
             self.lock.release()
         for old in {before[0], self._orphan} - {None}:
@@ -400,22 +322,11 @@ class SpoolWriter:
                 old.finish()
             old.release()
         self._orphan = None
-        self.folder, self.header, self.lock = folder, header, lock
-        self._next_size = FIRST_SEGMENT_BYTES
-        self._blocked_until = None
+        self.folder, self.header, self.lock = home.folder, home.header, home.lock
+        self._patience.renew()
         self._health.well()
         self._changed.notify_all()
         return saved
-
-    def _copy(self, old: Segment, records: int) -> int:
-        """All slots of `old` as they are; the shapes among them keep their numbers."""
-        fresh = self._segment
-        end = fresh.offset + old.offset - old.begins
-        fresh.map[fresh.offset : end] = old.map[old.begins : old.offset]
-        fresh.offset = end
-        fresh.words[COMMITTED_WORD] = end
-        self.last_record += records
-        return records
 
     # --- the end -----------------------------------------------------------------------------
 
@@ -432,8 +343,7 @@ class SpoolWriter:
             self._segment.size = 0
             if self._orphan:
                 self._orphan.release()
-            if self._next:
-                self._next.discard()
+            self.supply.discard()
             self._changed.notify_all()
         if self.lock:
             self.lock.release()
@@ -449,7 +359,7 @@ class SpoolWriter:
     def _record(self, payload: bytes) -> int:
         return self._row(None, payload)
 
-    def _row(self, shape: _Shape | None, payload: bytes) -> int:
+    def _row(self, shape: Shape | None, payload: bytes) -> int:
         """A record in the general form, with its shape if it has one; returns its number."""
         with self._guard:
             if self._busy:
@@ -503,7 +413,7 @@ class SpoolWriter:
         segment.words[COMMITTED_WORD] = end
         self.last_record += records
 
-    def _add_shape(self, paths: tuple[str, ...], preview: bool) -> _Shape:
+    def _add_shape(self, paths: tuple[str, ...], preview: bool) -> Shape:
         for path in paths:
             if problem := check_path(path):
                 raise ValueError(problem)
@@ -511,10 +421,10 @@ class SpoolWriter:
         with self._guard:
             # Another thread may have been faster.
             if paths not in shapes:
-                shapes[paths] = _Shape(next(self._shape_ids), paths, preview)
+                shapes[paths] = Shape(next(self._shape_ids), paths, preview)
             return shapes[paths]
 
-    def _ready_for(self, shape: _Shape) -> Segment:
+    def _ready_for(self, shape: Shape) -> Segment:
         """A segment with room for a record of the shape, which has its definition."""
         definition = SLOT.size + padded(len(shape.definition))
         segment = self._segment
@@ -531,23 +441,21 @@ class SpoolWriter:
         while True:
             if self._closed:
                 raise SpoolClosed("the spool is closed")
-            now = time.monotonic()
-            waits = self.bounds.block_seconds > 0 and now < (self._blocked_until or math.inf)
-            if waits or not self._health.resting:
+            left = self._patience.left()
+            if left > 0 or not self._health.resting:
                 segment = self._segment
                 if segment.offset + room <= segment.size:
                     # Another thread was first.
                     return segment
                 if fresh := self._try_to_go_on(room):
                     return fresh
-            if not waits:
+            if left <= 0:
                 raise self._health.drop()
-            if self._blocked_until is None:
-                self._blocked_until = now + self.bounds.block_seconds
+            self._patience.begin()
             # Lets go of the guard: other threads wait beside this one, and are not nested.
             self._busy = False
             try:
-                self._changed.wait(max(0.0, min(_LOOK_SECONDS, self._blocked_until - now)))
+                self._changed.wait(min(_LOOK_SECONDS, left))
             finally:
                 self._busy = True
 
@@ -556,15 +464,9 @@ class SpoolWriter:
             # Making a folder is for `tend`.
             self.turned.set()
             return None
-        fresh, self._next = self._next, None
-        if fresh and fresh.size - fresh.offset < room:
-            fresh.discard()
-            fresh = None
+        fresh = None
         try:
-            if fresh is None:
-                # None is ready. A small one is made soonest; the next will be larger again.
-                self.made_in_call += 1
-                fresh = self._make(self.folder, FIRST_SEGMENT_BYTES, room)
+            fresh = self.supply.take(self.folder, self.header, room)
             fresh.begin(self._segment.number + 1, self.last_record + 1)
         except OSError as error:
             if fresh:
@@ -575,28 +477,7 @@ class SpoolWriter:
             self._segment.finish()
         self._segment.release()
         self._segment = fresh
-        self._blocked_until = None
+        self._patience.renew()
         self._health.well()
         self.turned.set()
         return fresh
-
-    def _make(self, folder: Path, size: int, room: int, header: Header | None = None) -> Segment:
-        """A segment of about `size` bytes, less where the bounds leave less, with `room` bytes
-        for slots. Raises OSError."""
-        kind = segment_kind(folder)
-        least = padded(room) + _LEAST_BYTES
-        left = self.bounds.room(self.host)
-        if left < least:
-            raise self.bounds.full(self.host)
-        size = max(least, min(size, left, kind.largest) & ~7)
-        return kind(folder, size, header or self.header, self._health)
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes that a spool takes on disk."""
-    total = 0
-    for directory, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(directory, name)).st_size
-    return total

@@ -9,6 +9,7 @@ from naiad_consumers import metrics
 from naiad_consumers.alerter.config import AlertConfig
 from naiad_consumers.alerter.delivery import Delivery
 from naiad_consumers.alerter.engine import Engine
+from naiad_consumers.alerter.lead import Lead
 from naiad_eventlog import EventLog, TopicPartition
 from naiad_eventlog.topics import RECORDS
 from naiad_store import Store
@@ -21,6 +22,8 @@ GROUP = "naiad.alerter"
 _WAIT = 0.2
 _MAX_RECORDS = 200
 _MAX_BYTES = 32 * 1024 * 1024
+# How long ago the log may have said that there is no more, in seconds.
+_FRESH = 2.0
 # Replays are harmless, so commits needn't follow every poll.
 _COMMIT_EVERY = 1.0
 # Seconds that a stop spends on reading the rest of the log.
@@ -28,10 +31,9 @@ _DRAIN = 10.0
 
 
 class Alerter:
-    """Reads the log as one member of its group, watches, remembers and tells.
+    """Reads the log, watches, remembers and tells, or stands by while another one does.
 
-    Offsets are committed after what they raised is in the store. One alerter at a time:
-    silence can only be judged by who reads every partition.
+    Offsets are committed after what they raised is in the store.
     """
 
     def __init__(self, log: EventLog, store: Store, config: AlertConfig | None = None) -> None:
@@ -45,6 +47,17 @@ class Alerter:
 
         Raises what the log or the store raises; a new Alerter goes on from the last commit.
         """
+        async with Lead(self._log) as lead:
+            while await lead.wait(stop):
+                try:
+                    await self._watch(stop, lead)
+                finally:
+                    lead.rest()
+                if stop.is_set():
+                    break
+
+    async def _watch(self, stop: asyncio.Event, lead: Lead) -> None:
+        """Until `stop` or the lead is another's."""
         engine = Engine(self._store, self._config)
         loop = asyncio.get_running_loop()
         async with (
@@ -67,15 +80,25 @@ class Alerter:
                     max_bytes=_MAX_BYTES,
                     wait=_WAIT if drain_until is None else 0.0,
                 )
+                if not await lead.stands():
+                    # What was just polled, the next one reads.
+                    if offsets:
+                        await subscription.commit(offsets)
+                    return
                 metrics.RECORDS.labels(GROUP).inc(len(records))
-                # Half of the bound: a record that didn't fit any more may have cut the poll.
-                # While draining, nobody can be heard any more.
+                known = subscription.caught_up()
+                # While the log doesn't answer nobody can be heard, and while draining nobody can
+                # be any more.
+                hearing = bool(records) or any(ago < _FRESH for ago in known.values())
                 caught_up = (
                     drain_until is None
-                    and len(records) < _MAX_RECORDS
-                    and sum(len(r.value) for r in records) < _MAX_BYTES // 2
+                    and known.keys() == subscription.owned
+                    and all(ago < _FRESH for ago in known.values())
                 )
-                delivery.offer(await asyncio.to_thread(engine.work, records, caught_up=caught_up))
+                notices = await asyncio.to_thread(
+                    engine.work, records, caught_up=caught_up, hearing=hearing
+                )
+                delivery.offer(notices)
                 for record in records:
                     offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
                 over = drain_until is not None and (not records or loop.time() > drain_until)

@@ -88,13 +88,16 @@ class Engine:
         self._close_orphans()
         return self._settle()
 
-    def work(self, records: Sequence[Record], *, caught_up: bool) -> list[Notice]:
-        """Shows `records` to all rules, then, if these were the newest there are, the time.
+    def work(
+        self, records: Sequence[Record], *, caught_up: bool, hearing: bool = True
+    ) -> list[Notice]:
+        """Shows `records` to all rules, then, if these were the newest there are, the time,
+        which stands still while nobody could be heard.
 
         What changed is in the store when this returns. Raises UnknownVersion, and what the
         store raises; the work is done again from the last commit then.
         """
-        now = self._clock.look()
+        now = self._clock.look(counts=hearing)
         self._experiments.at(now)
         for record in records:
             batch = self._decoder.decode(record)

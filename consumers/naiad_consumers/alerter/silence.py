@@ -48,9 +48,11 @@ class ServingClock:
         self._seen = monotonic()
         self.now = 0.0
 
-    def look(self) -> float:
+    def look(self, *, counts: bool = True) -> float:
+        """`counts`: whether anybody could have been heard since the last look."""
         seen = self._monotonic()
-        self.now += min(seen - self._seen, self._longest)
+        if counts:
+            self.now += min(seen - self._seen, self._longest)
         self._seen = seen
         return self.now
 

@@ -145,7 +145,12 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self.commit(handled)
         except (TimeoutError, KafkaError) as error:
             # Left out of the group already, maybe: what was handled comes again, elsewhere.
-            log.warning("what was handled of %s could not be committed: %r", self._topic, error)
+            # aiokafka's own words take a page.
+            log.warning(
+                "what was handled of %s could not be committed: %s",
+                self._topic,
+                type(error).__name__,
+            )
         finally:
             self._handing_over = False
 

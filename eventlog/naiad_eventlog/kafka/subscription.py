@@ -132,12 +132,24 @@ class KafkaSubscription(Subscription):
                 continue
             end = self._consumer.highwater(where)
             seen = self._consumer.last_poll_timestamp(where)
-            if end is None or seen is None or ownership.positions.get(number, 0) < end:
+            if end is None or seen is None or self._position(number) < end:
                 continue
             # The broker may have held its answer back for want of news, but told the end as
             # it was when it answered.
             found[TopicPartition(self._topic, number)] = max(0.0, now - seen / 1000)
         return found
+
+    def _position(self, number: int) -> int:
+        """Where handing out goes on."""
+        known = self._ownership.positions.get(number)
+        if known is not None:
+            return known
+        if any(record.partition == number for record in self._buffer):
+            return -1
+        # Nothing was handed out; all that there was may have been dropped long ago.
+        assignment = self._consumer._subscription.subscription.assignment
+        state = assignment.state_value(self._ownership.partition(number))
+        return int(state.position) if state.has_valid_position else -1
 
     async def poll(
         self, *, max_records: int = 500, max_bytes: int = 16 * 1024 * 1024, wait: float = 0.1

@@ -336,7 +336,8 @@ class SqliteSubscription(Subscription):
         return {
             TopicPartition(self._topic, number): 0.0
             for number, offset in self._positions.items()
-            if offset >= self._log.end(self._topic, number)
+            # Offsets begin with 1.
+            if max(offset, 1) >= self._log.end(self._topic, number)
         }
 
     async def hand_over(self) -> None:

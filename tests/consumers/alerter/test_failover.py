@@ -1,0 +1,173 @@
+"""Several alerters on Kafka: one works, the others stand by, and what the first one raised or
+left undone is the next one's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import support_alerter_child
+from support_clickhouse import ClickHouse
+from support_envelopes import Pen, append
+from support_kafka import fresh, kafka_url, until
+from support_webhook import Receiver, running_receiver
+
+from naiad_consumers.alerter import AlertConfig, Alerter, Webhook
+from naiad_consumers.alerter.alerter import GROUP
+from naiad_eventlog import EventLog, open_event_log
+from naiad_eventlog.topics import ALL_TOPICS, RECORDS
+from naiad_store import Store
+
+__all__ = ["kafka_url"]
+NAN = float("nan")
+
+
+@pytest.fixture
+def url(kafka_url: str) -> str:
+    return fresh(kafka_url)
+
+
+@pytest.fixture
+async def log(url: str) -> AsyncIterator[EventLog]:
+    async with await open_event_log(url) as log:
+        await log.create_topics(ALL_TOPICS)
+        yield log
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
+
+
+def config(receiver: Receiver) -> AlertConfig:
+    return AlertConfig(webhooks=(Webhook(name="team", url=receiver.url, timeout=5),), log=False)
+
+
+@contextlib.asynccontextmanager
+async def alerting(url: str, store: Store, receiver: Receiver) -> AsyncIterator[asyncio.Task[None]]:
+    """An alerter as in a process of its own."""
+    stop = asyncio.Event()
+    async with await open_event_log(url) as log:
+        task = asyncio.create_task(Alerter(log, store, config(receiver)).run(stop))
+        try:
+            yield task
+        finally:
+            stop.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+class Runs:
+    """Runs in many partitions, each of which goes bad and well again."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._pens = [Pen(run_id=f"run-{n}") for n in range(12)]
+        self.expected: Counter[tuple[str, str]] = Counter()
+
+    async def go(self, *, bad: bool) -> None:
+        for pen in self._pens:
+            await append(self._log, pen.metrics({"loss": [NAN if bad else 1.0]}))
+            self.expected[pen.run_id, "firing" if bad else "resolved"] += 1
+
+    def told(self, receiver: Receiver) -> bool:
+        return not self.expected - self._counts(receiver)
+
+    def check(self, receiver: Receiver) -> None:
+        """None is lost and none is sent twice."""
+        assert self._counts(receiver) == self.expected
+        sent = Counter((body["id"], body["state"]) for body in receiver.taken)
+        assert set(sent.values()) == {1}
+
+    @staticmethod
+    def _counts(receiver: Receiver) -> Counter[tuple[str, str]]:
+        return Counter((body["run_id"], body["state"]) for body in receiver.taken)
+
+
+async def marked(store: Store, events: int) -> None:
+    sql = "SELECT count() AS n FROM alert_deliveries FINAL"
+    async with asyncio.timeout(30):
+        while (await asyncio.to_thread(store.query, sql)).column(0)[0].as_py() < events:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def members(log: EventLog) -> int:
+    return await log.members(RECORDS.name, GROUP)
+
+
+async def test_one_works_and_the_next_one_goes_on(
+    url: str, log: EventLog, store: Store, receiver: Receiver
+) -> None:
+    runs = Runs(log)
+    async with alerting(url, store, receiver):
+        await runs.go(bad=True)
+        await until(lambda: runs.told(receiver))
+        async with alerting(url, store, receiver):
+            await runs.go(bad=False)
+            await until(lambda: runs.told(receiver))
+            assert await members(log) == 1
+            await runs.go(bad=True)
+    # The first one left, or the second, whichever worked; what was there is told.
+    async with alerting(url, store, receiver) as dying:
+        await runs.go(bad=False)
+        await until(lambda: runs.told(receiver))
+        await runs.go(bad=True)
+        dying.cancel()
+    async with alerting(url, store, receiver):
+        await until(lambda: runs.told(receiver))
+    runs.check(receiver)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_one_that_was_stopped_says_nothing_again(
+    url: str, log: EventLog, clickhouse_server: ClickHouse, receiver: Receiver, tmp_path: Path
+) -> None:
+    file = tmp_path / "alerts.yaml"
+    file.write_text(f"log: false\nwebhooks:\n  - {{name: team, url: '{receiver.url}'}}\n")
+    arguments = [support_alerter_child.__file__, url, clickhouse_server.url, str(file)]
+    runs = Runs(log)
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE)
+    try:
+        assert process.stdout
+        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
+        await runs.go(bad=True)
+        await until(lambda: runs.told(receiver), 60)
+        with Store.open(clickhouse_server.url) as store:
+            # A sink may hear again what it took just before an alerter died.
+            await marked(store, sum(runs.expected.values()))
+            process.send_signal(signal.SIGSTOP)
+            async with alerting(url, store, receiver):
+                for bad in (False, True, False):
+                    await runs.go(bad=bad)
+                    await until(lambda: runs.told(receiver), 60)
+                process.send_signal(signal.SIGCONT)
+                for bad in (True, False):
+                    await runs.go(bad=bad)
+                    await until(lambda: runs.told(receiver), 60)
+    finally:
+        process.kill()
+        await process.wait()
+    runs.check(receiver)
+
+
+def test_the_clock_of_silence_stands_while_nobody_can_be_heard() -> None:
+    from naiad_consumers.alerter.silence import ServingClock
+
+    now: Any = [0.0]
+    clock = ServingClock(lambda: now[0])
+    now[0] = 1.0
+    assert clock.look() == 1.0
+    now[0] = 2.0
+    assert clock.look(counts=False) == 1.0
+    now[0] = 3.0
+    assert clock.look() == 2.0

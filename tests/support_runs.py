@@ -1,0 +1,48 @@
+"""Runs inside a test's own process, whose shippers are threads of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_server import Server
+
+import naiad
+from naiad import _ending
+from naiad.shipper.starting import stop_threads
+
+PROJECT = "team/p"
+
+
+def own_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """None that a developer may have in the shell; spools go to `folder`."""
+    for name in list(os.environ):
+        if name.startswith("NAIAD_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NAIAD_QUIET", "1")
+    # The shippers of these tests end with them.
+    monkeypatch.setenv("NAIAD_SHIPPER", "thread")
+    monkeypatch.setenv("NAIAD_LOG_DIRECTORY", str(folder))
+
+
+@contextlib.contextmanager
+def sending_to(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Runs send there, and what a test leaves of them is ended."""
+    monkeypatch.setenv("NAIAD_URL", server.url)
+    yield server
+    for run in list(_ending._open):
+        run.terminate()
+    stop_threads()
+
+
+def plain_run(**options: Any) -> naiad.Run:
+    """One that logs only what the test does."""
+    fields: dict[str, Any] = {
+        "project": PROJECT, "run_id": "r", "enable_console_log_capture": False,
+        "hardware_interval": None, "source_tracking_config": None,
+    }  # fmt: skip
+    return naiad.Run(**(fields | options))
