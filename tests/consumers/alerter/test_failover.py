@@ -20,10 +20,10 @@ from support_envelopes import Pen, append
 from support_kafka import fresh, kafka_url, until
 from support_webhook import Receiver, running_receiver
 
-from naiad_consumers.alerter import AlertConfig, Alerter, Webhook
+from naiad_consumers.alerter import AlertConfig, Alerter, Webhook, lead
 from naiad_consumers.alerter.alerter import GROUP
 from naiad_eventlog import EventLog, open_event_log
-from naiad_eventlog.topics import ALL_TOPICS, RECORDS
+from naiad_eventlog.topics import ALERTER_LEAD, ALL_TOPICS, RECORDS
 from naiad_store import Store
 
 __all__ = ["kafka_url"]
@@ -112,9 +112,14 @@ async def test_one_works_and_the_next_one_goes_on(
         await runs.go(bad=True)
         await until(lambda: runs.told(receiver))
         async with alerting(url, store, receiver):
-            await runs.go(bad=False)
-            await until(lambda: runs.told(receiver))
-            assert await members(log) == 1
+            async with asyncio.timeout(30):
+                while await log.members(ALERTER_LEAD.name, lead.GROUP) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            for bad in (False, True, False):
+                await runs.go(bad=bad)
+                await until(lambda: runs.told(receiver))
+                # The one that stands by reads nothing.
+                assert await members(log) <= 1
             await runs.go(bad=True)
     # The first one left, or the second, whichever worked; what was there is told.
     async with alerting(url, store, receiver) as dying:
@@ -125,6 +130,33 @@ async def test_one_works_and_the_next_one_goes_on(
     async with alerting(url, store, receiver):
         await until(lambda: runs.told(receiver))
     runs.check(receiver)
+
+
+async def test_never_do_two_lead(log: EventLog, url: str) -> None:
+    at_work: list[int] = []
+    led: set[int] = set()
+
+    async def member(number: int, stop: asyncio.Event) -> None:
+        async with await open_event_log(url) as own, lead.Lead(own) as leading:
+            while not stop.is_set() and await leading.wait(stop):
+                at_work.append(number)
+                led.add(number)
+                assert len(at_work) == 1
+                while not stop.is_set() and await leading.stands():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+                at_work.remove(number)
+                leading.rest()
+
+    stops = [asyncio.Event() for _ in range(3)]
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        for number, stop in enumerate(stops):
+            tasks.create_task(member(number, stop))
+        for _ in stops:
+            await until(lambda: bool(at_work))
+            leader = at_work[0]
+            stops[leader].set()
+            await until(lambda leader=leader: leader not in at_work)  # type: ignore[misc]
+    assert led == {0, 1, 2}
 
 
 @pytest.mark.long
