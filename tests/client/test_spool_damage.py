@@ -12,16 +12,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support_spools import spool_header
 
 from naiad import _platform
-from naiad.spool import writer as writer_module
-from naiad.spool.folder import host_folder, new_writer_id
-from naiad.spool.layout import Header
+from naiad.spool.folder import host_folder
 from naiad.spool.reader import ItemRow, MetricRows, SpoolReader, StringRow, TornRow
 from naiad.spool.writer import SpoolWriter
 from naiad_proto.v1 import records_pb2 as pb
@@ -64,13 +62,9 @@ def text_of(step: int) -> str:
 def spool(tmp_path_factory: pytest.TempPathFactory) -> Spool:
     """Several small segments with all kinds of records; record n has step n."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, "FIRST_SEGMENT_BYTES", 4096)
-        patch.setattr(writer_module, "_LEAST_BYTES", 2048)
-        fields: dict[str, Any] = {
-            "project": "a/b", "run_id": "r", "writer_id": new_writer_id(), "epoch": 1,
-            "url": "", "host": "h", "pid": 1, "mode": "async",
-        }  # fmt: skip
-        writer = SpoolWriter(host_folder(tmp_path_factory.mktemp("damage")), Header(**fields))
+        patch.setattr("naiad.spool.supply.FIRST_SEGMENT_BYTES", 4096)
+        patch.setattr("naiad.spool.supply._LEAST_BYTES", 2048)
+        writer = SpoolWriter(host_folder(tmp_path_factory.mktemp("damage")), spool_header())
         for step in range(1, RECORDS + 1):
             match step % 7:
                 case 0:

@@ -25,6 +25,8 @@ from naiad_state import breaker as breaker_module
 from naiad_store import Store
 from naiad_store.selects import watermarks
 
+pytestmark = pytest.mark.slow
+
 PROJECT, OTHER = "team/vision", "team/other"
 
 

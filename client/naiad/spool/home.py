@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naiad.spool.folder import WriterLock, make_host_folder, new_spool, write_json, write_token
-from naiad.spool.layout import FIRST_SEGMENT_BYTES, HEADER, Header
+from naiad.spool.layout import HEADER, Header
 from naiad.spool.segment import Segment
 from naiad.spool.supply import SegmentSupply
 
@@ -46,11 +46,10 @@ class Home:
                 write_token(self.folder, token)
             if extra:
                 with contextlib.suppress(OSError):
-                    size = FIRST_SEGMENT_BYTES + extra
-                    self._segment = supply.make(self.folder, header, size, extra)
+                    self._segment = supply.first(self.folder, header, extra)
                     self.room = True
             if self._segment is None:
-                self._segment = supply.make(self.folder, header, FIRST_SEGMENT_BYTES)
+                self._segment = supply.first(self.folder, header)
             write_json(self.folder / HEADER, header.as_dict())
         except BaseException:
             self.abandon()

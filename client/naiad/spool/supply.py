@@ -16,7 +16,7 @@ _LEAST_BYTES = 16 * 1024
 
 
 class SegmentSupply:
-    """All but `make` is called under the writer's lock."""
+    """All but `make` and `first` is called under the writer's lock."""
 
     def __init__(self, host: Path, bounds: Bounds, health: Health) -> None:
         self._host = host
@@ -37,6 +37,11 @@ class SegmentSupply:
             raise self._bounds.full(self._host)
         size = max(least, min(size, left, kind.largest) & ~7)
         return kind(folder, size, header, self._health)
+
+    def first(self, folder: Path, header: Header, extra: int = 0) -> Segment:
+        """A new spool's, with room for `extra` bytes of slots beside its usual size. Raises
+        OSError."""
+        return self.make(folder, header, FIRST_SEGMENT_BYTES + extra, extra)
 
     def is_due(self, current: Segment) -> bool:
         """Is it time to make the one after `current`?"""
