@@ -38,7 +38,7 @@ ONLY = {name.strip() for name in os.environ.get("NAIAD_FAULTS", "").split(",") i
 PROJECT = "faults/platform"
 TESTS = Path(__file__).parent
 # A platform that is not back by then, on a machine that others use too, is not back.
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 class Besieged(Protocol):
