@@ -133,6 +133,9 @@ class Auditor:
         """`url`: of the reading side; `ingest`: of the writing side."""
         self.url = url
         self.ingest = ingest
+        # A batch that is sent again after partitions were added may be counted in both places
+        # (tests/consumers/writer/test_added_partitions.py): runs.points may be too high.
+        self.counted_twice = False
         self.project = project
         self.diaries = diaries
 
@@ -156,7 +159,7 @@ class Auditor:
             for expected in [self.diaries.runs[run]]
             for problem in [
                 *expected.problems(answers.items()),
-                *count_problems(expected, answers),
+                *count_problems(expected, answers, counted_twice=self.counted_twice),
                 *derived_problems(answers),
             ]
         ]
@@ -195,13 +198,14 @@ class Auditor:
         return bool(count >= least)
 
 
-def count_problems(expected: Expected, found: Answers) -> list[str]:
+def count_problems(expected: Expected, found: Answers, *, counted_twice: bool = False) -> list[str]:
     """`runs.points`, and which records are stored, against the diaries."""
     told = []
     if len(found.views["runs"]) != 1:
         return [f"the run is there {len(found.views['runs'])} times"]
     ((_, points),) = found.views["runs"]
-    if not expected.points <= points <= expected.points + expected.perhaps:
+    most = math.inf if counted_twice else expected.points + expected.perhaps
+    if not expected.points <= points <= most:
         told.append(
             f"drifted: runs.points is {points}, logged were {expected.points}"
             + (f" to {expected.points + expected.perhaps}" if expected.perhaps else "")

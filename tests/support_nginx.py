@@ -24,6 +24,8 @@ class Gateway:
     folder: Path
     grpc_port: int
     dashboard_port: int
+    # Without TLS, for what runs beside it.
+    internal_port: int
     process: subprocess.Popen[bytes]
     scheme: str = "grpc"
 
@@ -81,8 +83,9 @@ def running_gateway(
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     gateway = Gateway(
-        folder, ports["7420"], ports["8501"], process, "grpcs" if certificate else "grpc"
-    )
+        folder, ports["7420"], ports["8501"], ports["7421"], process,
+        "grpcs" if certificate else "grpc",
+    )  # fmt: skip
 
     def up() -> bool:
         assert process.poll() is None, gateway.said

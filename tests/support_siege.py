@@ -7,6 +7,7 @@ recover; then the writers rest and the auditor compares everything.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -14,12 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import grpc
+import psutil
 from support_auditor import Auditor
 from support_expected import Diaries
 from support_naiad import clean_environment, wait_until
@@ -37,7 +38,7 @@ ONLY = {name.strip() for name in os.environ.get("NAIAD_FAULTS", "").split(",") i
 PROJECT = "faults/platform"
 TESTS = Path(__file__).parent
 # A platform that is not back by then, on a machine that others use too, is not back.
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 class Besieged(Protocol):
@@ -134,6 +135,12 @@ class Load:
                 writer.process.send_signal(signal.SIGCONT)
                 writer.process.kill()
             writer.process.wait(20)
+        # The shipper outlives them while there is something to send.
+        for process in psutil.process_iter(["cmdline"]):
+            line = process.info["cmdline"] or ()
+            if "naiad.shipper" in line and str(host_folder(self.root)) in line:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def clients(self) -> list[Writer]:
         return [writer for writer in self.writers if writer.kind == "client"]
@@ -277,7 +284,7 @@ class Siege:
         return time.monotonic()
 
 
-@contextmanager
+@contextlib.contextmanager
 def siege(
     platform: Besieged, folder: Path, *, runs: Sequence[str], seed: int = SEED, clients: int = 2
 ) -> Iterator[Siege]:

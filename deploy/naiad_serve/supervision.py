@@ -40,12 +40,18 @@ async def keep_running(
         reason = "it ended by itself"
         try:
             await make().run(stop)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+                raise
+            # Else nobody asked us to end: a library let the end of a task of its own out, and
+            # the consumer would be gone without a word.
             pause = 0.5 if loop.time() - began > 60 else min(pause * 2, _LONGEST_PAUSE)
-            reason = f"it stopped: {error}"
+            why = str(error) or repr(error)
+            reason = f"it stopped: {why}"
             RESTARTS.labels(name).inc()
             # With the traceback: an operator's only view of what went wrong.
-            log.exception("the %s stopped: %s; it starts again in %.0f s", name, error, pause)
+            log.exception("the %s stopped: %s; it starts again in %.0f s", name, why, pause)
         else:
             if stop.is_set():
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -36,6 +37,8 @@ from naiad_store.selects.derived import derived_names
 from naiad_store.selects.points import SERIES, TIME, metric_points, series_points
 from naiad_store.selects.runs import projects, select_runs
 from naiad_store.selects.scope import Scope
+
+log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
@@ -325,12 +328,13 @@ class QueryService(QueryServiceServicer):
     # --- how calls are answered ----------------------------------------------------------------
 
     async def Audit(self, request: pb.AuditRequest, context: Context) -> Any:
+        await self._one(context, lambda: self._need(request.project))
         if self._audit is None:
             await context.abort(
                 grpc.StatusCode.UNIMPLEMENTED,
                 "this query service has no way to the event log: set NAIAD_EVENT_LOG for it",
             )
-        await self._one(context, lambda: self._need(request.project))
+            raise AssertionError("abort raises")
         try:
             async with self._auditing:
                 answer = await self._audit(request.project, request.run_id or None)
@@ -339,6 +343,12 @@ class QueryService(QueryServiceServicer):
         except StoreError as error:
             reason = of_store(error)
             await context.abort(reason.code, reason.message)
+        except Exception as error:
+            # The log's own errors are not known here.
+            log.exception("log and store could not be compared")
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, f"log and store can't be compared now: {error}"
+            )
         if request.run_id and not answer.runs:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND,

@@ -50,13 +50,15 @@ class State:
         """Whether Redis did not answer, or refused, when it was last asked."""
         return self._reading.open or self._writing.open
 
-    async def read(self, work: Callable[[Redis], Awaitable[T]], *, patience: float = PATIENCE) -> T:
+    async def read(
+        self, work: Callable[[Redis], Awaitable[T]], *, patience: float | None = None
+    ) -> T:
         """What `work` returns, given the client. Raises StateUnavailable: at once while Redis
-        is away, else after `patience` seconds at the latest."""
+        is away, else after `patience` (PATIENCE) seconds at the latest."""
         return await self._call(self._reading, work, patience)
 
     async def write(
-        self, work: Callable[[Redis], Awaitable[T]], *, patience: float = PATIENCE
+        self, work: Callable[[Redis], Awaitable[T]], *, patience: float | None = None
     ) -> T:
         """The same for work that changes something in Redis."""
         return await self._call(self._writing, work, patience)
@@ -79,8 +81,9 @@ class State:
         await self.close()
 
     async def _call(
-        self, breaker: Breaker, work: Callable[[Redis], Awaitable[T]], patience: float
+        self, breaker: Breaker, work: Callable[[Redis], Awaitable[T]], patience: float | None
     ) -> T:
+        patience = PATIENCE if patience is None else patience
         if not breaker.admits():
             raise StateUnavailable(f"{self.named} is away")
         try:

@@ -78,15 +78,19 @@ def missing_migrations(store: Store) -> list[str]:
 
 
 def migrate(store: Store, migrations: list[Migration] | None = None) -> list[str]:
-    """Applies what is missing and returns its names. A statement that was interrupted is
-    simply run again. Of several processes that start at once one applies and the others wait.
+    """Applies what is missing and returns its names, once a swap of tables that was cut off is
+    finished. A statement that was interrupted is simply run again. Of several processes that
+    start at once one applies and the others wait.
 
     Raises StoreTooNew when the store has migrations that this release doesn't know,
     StoreError when an applied one was edited since, StoreUnavailable when another process
     doesn't come to an end with it.
     """
+    from naiad_store.swapping import finish_swaps
+
     migrations = known_migrations() if migrations is None else migrations
     store.define(_TABLE)
+    finish_swaps(store)
     if not _missing(store, migrations):
         return []
     with alone(store):

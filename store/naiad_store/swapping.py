@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from naiad_store.alone import alone
 from naiad_store.errors import StoreError
 from naiad_store.store import Store
 
@@ -23,11 +24,12 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 
 
 def beside(store: Store, purpose: str) -> Store:
-    """A fresh database next to the store's, with its tables; an earlier one is dropped."""
-    if store.address.cluster:
+    """A fresh database next to the store's, with its tables; an earlier one is dropped. Raises
+    StoreError where the store is a cluster's."""
+    if store.address.cluster is not None:
         raise StoreError(
-            f"the store {store.url} is laid out over the cluster {store.address.cluster.name},"
-            " whose tables can't be swapped as one; use ClickHouse's own BACKUP and RESTORE there"
+            f"the tables of {store.named} are those of a cluster, and can't be exchanged as a"
+            " whole; use ClickHouse's own BACKUP and RESTORE there"
         )
     database = _database(store, purpose)
     store.command(f"DROP DATABASE IF EXISTS `{database}` SYNC")
@@ -41,33 +43,41 @@ def beside(store: Store, purpose: str) -> Store:
 
 
 def discard(store: Store, purpose: str) -> None:
-    store.command(f"DROP DATABASE IF EXISTS `{_database(store, purpose)}` SYNC")
+    if store.address.cluster is None:
+        store.command(f"DROP DATABASE IF EXISTS `{_database(store, purpose)}` SYNC")
 
 
 def swap(store: Store, purpose: str, tables: Sequence[str]) -> None:
     """Puts these tables of the database beside in the place of the live ones, for good."""
     database = _database(store, purpose)
     store.command(_PLAN.replace("swap (", f"`{database}`.swap (", 1))
-    # One insert of one block: the plan is there as a whole or not at all.
-    store.command(
-        f"INSERT INTO `{database}`.swap SELECT name, uuid FROM system.tables"
-        " WHERE database = {database:String} AND name IN {tables:Array(String)}",
-        {"database": database, "tables": list(tables)},
-    )
-    _finish(store, database)
+    with alone(store):
+        # One insert of one block: the plan is there as a whole or not at all.
+        store.command(
+            f"INSERT INTO `{database}`.swap SELECT name, uuid FROM system.tables"
+            " WHERE database = {database:String} AND name IN {tables:Array(String)}",
+            {"database": database, "tables": list(tables)},
+        )
+        _finish(store, database)
 
 
 def finish_swaps(store: Store) -> None:
     """Goes on with what was cut off; nothing where nothing was."""
     for purpose in (REBUILD, RESTORE):
         database = _database(store, purpose)
-        planned = store.query(
-            "SELECT count() FROM system.tables"
-            " WHERE database = {database:String} AND name = 'swap'",
-            {"database": database},
-        )
-        if planned.column(0)[0].as_py():
-            _finish(store, database)
+        if _is_planned(store, database):
+            # Two at once would exchange tables there and back.
+            with alone(store):
+                if _is_planned(store, database):
+                    _finish(store, database)
+
+
+def _is_planned(store: Store, database: str) -> bool:
+    found = store.query(
+        "SELECT 1 FROM system.tables WHERE database = {database:String} AND name = 'swap'",
+        {"database": database},
+    )
+    return bool(found.num_rows)
 
 
 def _finish(store: Store, database: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 from support_envelopes import Pen, seal
 from support_histories import PROJECT, History
+from support_ledger import write
 
-from naiad_consumers import Writer
 from naiad_consumers.audit import audit
 from naiad_consumers.audit.comparing import split, subtract
 from naiad_consumers.writer import GROUP
@@ -43,17 +42,6 @@ async def append(
     value = seal(batch, rejections=rejections or [], received_at=5000)
     key = run_key(batch.project, batch.run_id)
     return (await log.append(RECORDS.name, key, value)).offset
-
-
-async def write(log: EventLog, store: Store) -> None:
-    stop = asyncio.Event()
-    writing = asyncio.create_task(Writer(log, store).run(stop))
-    async with asyncio.timeout(60):
-        while sum((await log.lag(RECORDS.name, GROUP)).values()):
-            assert not writing.done()
-            await asyncio.sleep(0.02)
-    stop.set()
-    await writing
 
 
 class Client:

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support_envelopes import seal
 from support_histories import History
 from support_kafka import until
+from support_ledger import append, contents, offsets, write
 
 from naiad_consumers import Writer
 from naiad_consumers.rebuild import LogGap, Rebuild, TablesDiffer, WritersRun, rewind
 from naiad_consumers.writer import GROUP
 from naiad_eventlog import EventLog, StartFrom, TopicPartition, open_event_log
-from naiad_eventlog.topics import ALL_TOPICS, DEAD, PROGRESS, RECORDS, run_key
+from naiad_eventlog.topics import ALL_TOPICS, DEAD, PROGRESS, RECORDS
 from naiad_store import Store
-from naiad_store.contents import FROM_LOG, OWN, PASSING, content_of
+from naiad_store.contents import FROM_LOG, OWN, PASSING
 from naiad_store.snapshot_places import Folder
 from naiad_store.snapshots import restore_snapshot, take_snapshot
 from naiad_store.swapping import finish_swaps
@@ -35,33 +35,6 @@ async def log(tmp_path: Path) -> AsyncIterator[EventLog]:
     async with await open_event_log(f"sqlite:///{tmp_path / 'log.db'}") as log:
         await log.create_topics(ALL_TOPICS)
         yield log
-
-
-async def append(log: EventLog, history: History, count: int) -> None:
-    for number, (batch, rejections) in enumerate(history.more(count)):
-        value = seal(batch, rejections=rejections, received_at=5000 + number)
-        await log.append(RECORDS.name, run_key(batch.project, batch.run_id), value)
-
-
-async def write(log: EventLog, store: Store) -> None:
-    """Until all of the log is stored."""
-    stop = asyncio.Event()
-    writing = asyncio.create_task(Writer(log, store).run(stop))
-    async with asyncio.timeout(60):
-        while sum((await log.lag(RECORDS.name, GROUP)).values()):
-            assert not writing.done()
-            await asyncio.sleep(0.02)
-    stop.set()
-    await writing
-
-
-async def offsets(log: EventLog) -> dict[str, dict[int, int]]:
-    committed = await log.committed(RECORDS.name, GROUP)
-    return {RECORDS.name: {where.partition: offset for where, offset in committed.items()}}
-
-
-def contents(store: Store) -> dict[str, object]:
-    return {table: content_of(store, table) for table in FROM_LOG}
 
 
 async def count(log: EventLog, topic: str) -> int:

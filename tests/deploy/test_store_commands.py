@@ -70,6 +70,7 @@ def data(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_while_a_server_runs(tmp_path: Path) -> None:
     data, target = tmp_path / "data", tmp_path / "snapshot"
     asyncio.run(fill_log(data, seed=2, batches=50))
@@ -114,6 +115,7 @@ def seeds(count: int) -> list[object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", seeds(8))
 def test_killed_at_any_moment_it_can_be_done_again(data: Path, seed: int) -> None:
     chance = random.Random(seed)

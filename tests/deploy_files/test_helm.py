@@ -407,3 +407,16 @@ def test_tls_at_two_places_is_refused() -> None:
         "--set", "gateway.tls.existingSecret=x",
     )  # fmt: skip
     assert "exclude each other" in made.stderr
+
+
+def test_the_values_of_the_page_are_taken() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    (command,) = re.findall(r"^helm install naiad deploy/helm/naiad (.+?)\n```", page, re.M | re.S)
+    settings = re.findall(r"--set (\S+)", command)
+    assert len(settings) == 5
+    made = helm("template", "naiad", str(CHART), *(f"--set={one}" for one in settings))
+    assert made.returncode == 0, made.stderr
+    assert "image: REGISTRY/naiad:" in made.stdout
+    for name in re.findall(r"`(\w+\.(?:enabled|autoscaling|tmpSizeLimit))`", page):
+        stage, key = name.split(".")
+        assert key in yaml.safe_load((CHART / "values.yaml").read_text())[stage]

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from support_compose import FOLDER, ROOT
+from support_monitoring import (
+    GRAFANA,
+    METRIC,
+    PROMETHEUS,
+    RULE_TESTS,
+    RULES,
+    alerts,
+    panels,
+    questions,
+)
 
 from naiad_serve.stages import STAGES
-
-PROMETHEUS = ROOT / "deploy" / "prometheus"
-RULES = PROMETHEUS / "naiad.rules.yml"
-RULE_TESTS = PROMETHEUS / "naiad.rules.test.yml"
-GRAFANA = ROOT / "deploy" / "grafana"
-_METRIC = re.compile(r"\bnaiad_[a-z_]+\b")
-
-
-def rules() -> list[dict[str, Any]]:
-    loaded = yaml.safe_load(RULES.read_text())
-    return [rule for group in loaded["groups"] for rule in group["rules"]]
-
-
-def alerts() -> list[dict[str, Any]]:
-    return [rule for rule in rules() if "alert" in rule]
-
-
-def panels() -> list[dict[str, Any]]:
-    loaded = json.loads((GRAFANA / "naiad.json").read_text())
-    return [panel for panel in loaded["panels"] if panel["type"] != "row"]
-
-
-def questions() -> list[str]:
-    asked = [target["expr"] for panel in panels() for target in panel["targets"]]
-    return [rule["expr"] for rule in rules()] + asked
 
 
 def promtool(*arguments: str, cwd: Path = PROMETHEUS) -> subprocess.CompletedProcess[str]:
@@ -90,10 +73,10 @@ def test_every_metric_asked_for_is_one_that_naiad_has() -> None:
         for end in (("_bucket", "_count", "_sum") if kind == "histogram" else ("",))
     }
     for question in questions():
-        for name in _METRIC.findall(question):
+        for name in METRIC.findall(question):
             assert name in there, f"{name} is in no page of docs/metrics.md: {question}"
     # And the dashboard shows all that there is.
-    shown = {name for question in questions() for name in _METRIC.findall(question)}
+    shown = {name for question in questions() for name in METRIC.findall(question)}
     lacking = {name for name in kinds if name not in shown and f"{name}_bucket" not in shown}
     assert not lacking
 

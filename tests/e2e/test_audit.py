@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support_naiad import Naiad, clean_environment, running_naiad, wait_until
+from support_homes import Home, Served
+from support_naiad import clean_environment, running_naiad, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ else:
 """
 
 
-def train(server: Naiad, root: Path, run_id: str, steps: int, how: str) -> subprocess.Popen[str]:
+def train(server: Served, root: Path, run_id: str, steps: int, how: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", RUN, run_id, str(root), str(steps), how],
         env=clean_environment(NAIAD_URL=server.url),
@@ -40,7 +41,7 @@ def train(server: Naiad, root: Path, run_id: str, steps: int, how: str) -> subpr
     )
 
 
-def audit(server: Naiad, *arguments: str) -> subprocess.CompletedProcess[str]:
+def audit(server: Served, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "naiad", "audit", *arguments],
         env=clean_environment(NAIAD_URL=server.url),
@@ -50,19 +51,10 @@ def audit(server: Naiad, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_all_there_and_what_is_not(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with running_naiad(data) as server:
-        with train(server, tmp_path / "spool", "whole", 1000, "end") as whole:
-            assert whole.wait(60) == 0
-        with train(server, tmp_path / "spool", "killed", 500, "stay") as killed:
-            assert killed.stdout
-            assert killed.stdout.readline() == "logged\n"
-            os.kill(killed.pid, signal.SIGKILL)
-        wait_until(
-            lambda: audit(server, "team/audit/killed").returncode == 0, 60,
-            "what the killed run had logged arrives",
-        )  # fmt: skip
+@pytest.mark.timeout(300)
+def test_all_there(home: Home, tmp_path: Path) -> None:
+    with home.serving() as server:
+        train_both(server, tmp_path)
         done = audit(server, "team/audit")
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.startswith("team/audit: all there: 2 runs, ")
@@ -74,19 +66,41 @@ def test_all_there_and_what_is_not(tmp_path: Path) -> None:
         # What is unknown is said.
         assert "know a run 'absent'" in audit(server, "team/audit/absent").stderr
         assert audit(server, "absent").returncode == 2
-        offset, partition = run["last_offset"], run["log_partition"]
-    # A disk forgets a batch that was acknowledged.
+
+
+def train_both(server: Served, folder: Path) -> None:
+    """A run that ends and one that is killed, both of them stored."""
+    with train(server, folder / "spool", "whole", 1000, "end") as whole:
+        assert whole.wait(100) == 0
+    with train(server, folder / "spool", "killed", 500, "stay") as killed:
+        assert killed.stdout
+        assert killed.stdout.readline() == "logged\n"
+        os.kill(killed.pid, signal.SIGKILL)
+    wait_until(
+        lambda: audit(server, "team/audit/killed").returncode == 0, 100,
+        "what the killed run had logged arrives",
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+def test_a_disk_that_forgets_what_was_acknowledged(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_naiad(data) as naiad:
+        train_both(Served(naiad.url, ""), tmp_path)
+        answer = json.loads(audit(Served(naiad.url, ""), "team/audit/whole", "--json").stdout)[
+            "runs"
+        ][0]
     connection = sqlite3.connect(data / "log" / "log.db")
     with connection:
         lost = connection.execute(
-            "DELETE FROM records WHERE partition = ? AND offset < ? AND topic ="
+            "DELETE FROM records WHERE partition = ? AND offset BETWEEN ? AND ? AND topic ="
             " (SELECT topic FROM topics WHERE name = 'naiad.records') AND length(value) > 5000",
-            (partition, offset),
+            (answer["log_partition"], answer["first_offset"], answer["last_offset"]),
         ).rowcount
     connection.close()
     assert lost > 0
-    with running_naiad(data) as server:
-        done = audit(server, "team/audit/whole")
+    with running_naiad(data) as naiad:
+        done = audit(Served(naiad.url, ""), "team/audit/whole")
         assert done.returncode == 1
         assert "in the log: record" in done.stdout
         assert "acknowledged and are not in the log" in done.stdout

@@ -190,3 +190,22 @@ async def test_closing_does_not_wait_for_ever(broker: KafkaCluster) -> None:
     began = loop.time()
     await log.close()
     assert loop.time() - began < 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0, 0.3])
+async def test_a_subscription_closes_without_its_broker(
+    broker: KafkaCluster, seconds: float
+) -> None:
+    """Quietly: an error out of there would look like the end that somebody asked for."""
+    async with await open_event_log(fresh(broker.url)) as log:
+        await log.create_topics([Topic("river", 4)])
+        await log.append("river", b"k", b"v")
+        subscription = await log.subscribe("river", "g")
+        await read(subscription, 1)
+        broker.kill_broker(1)
+        try:
+            await asyncio.sleep(seconds)
+            await subscription.close()
+        finally:
+            await started_again(broker)

@@ -56,6 +56,13 @@ def test_other_projects_are_refused_whether_they_exist_or_not(
     assert call(reader, MINE)
 
 
+def test_an_audit_needs_the_same_right_and_a_way_to_the_log(reader: QueryClient) -> None:
+    with pytest.raises(NaiadAuthError, match=f"may not read project '{OTHER}'"):
+        reader.audit(OTHER)
+    with pytest.raises(NaiadQueryError, match="set NAIAD_EVENT_LOG for it"):
+        reader.audit(MINE)
+
+
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(("token", "message"), [(None, "needs a token"), ("naiad_no", "token")])
 def test_without_a_token_nothing_is_told(

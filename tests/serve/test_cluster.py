@@ -17,7 +17,8 @@ from support_valkey import running_valkey
 from naiad_eventlog.topics import RECORDS
 
 __all__ = ["kafka_url"]
-pytestmark = pytest.mark.slow
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PROJECT, SEED, STEPS, RUNS = "serve/cluster", 31, 100, 4
 

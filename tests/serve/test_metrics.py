@@ -23,7 +23,8 @@ from naiad_proto.v1.records_pb2 import Batch
 from naiad_serve.describing import metrics
 
 __all__ = ["kafka_url"]
-pytestmark = pytest.mark.slow
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def send(url: str, *batches: Batch, token: str | None = None) -> list[grpc.StatusCode]:

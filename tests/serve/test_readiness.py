@@ -19,7 +19,8 @@ from support_serve import Stages
 
 from naiad.connection import open_channel
 
-pytestmark = pytest.mark.slow
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -28,7 +28,8 @@ from naiad_proto.v1.ingest_pb2_grpc import IngestServiceStub
 from naiad_proto.v1.records_pb2 import Batch
 
 __all__ = ["kafka_url"]
-pytestmark = pytest.mark.slow
+# Processes start slowly where many tests run at once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PROJECT = "team/digits"
 

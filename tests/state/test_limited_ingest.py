@@ -101,8 +101,11 @@ def test_clients_of_two_replicas_are_held_to_one_limit_and_lose_nothing(
     tmp_path: Path,
     valkey: Valkey,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
     outage: Callable[[Valkey], None] | None,
 ) -> None:
+    if outage is None:
+        request.getfixturevalue("patience")
     rate, calls = 20_000, 600
     monkeypatch.setattr(batches, "TARGET_POINTS", 1000)
     limits = Limits.parse(f"project={SHIPPED_PROJECT}:points_per_second={rate},burst_seconds=0.25")

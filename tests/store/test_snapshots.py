@@ -48,7 +48,7 @@ def place(tmp_path: Path) -> Folder:
 def empty(store: Store) -> Iterator[Store]:
     """A store beside it, without a row."""
     database = f"{store.database}_empty"
-    with Store.open(store.url, database=database) as opened:
+    with store.beside(database) as opened:
         opened.migrate()
         yield opened
         opened.command(f"DROP DATABASE {database} SYNC")

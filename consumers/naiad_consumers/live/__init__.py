@@ -6,7 +6,8 @@ all of it with an expiry. Points that ingest rejected and previews are left out.
 has the functions that read it back.
 
 Promised: nothing depends on it. It is a copy for speed: when Redis is away the log is read
-on, and a Redis that comes back empty fills again from what runs log from then on.
+on, and the newest of what came meanwhile waits for it. A Redis that comes back empty fills with
+that and with what runs log from then on.
 """
 
 from naiad_consumers.live.layout import LatestValue, WriterSeen

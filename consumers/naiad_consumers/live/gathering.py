@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from naiad_consumers.live.layout import STATES, LatestValue, WriterSeen
+from naiad_consumers.live.layout import MAX_PATHS, STATES, LatestValue, WriterSeen
 from naiad_eventlog import Record
 from naiad_proto.rejections import Rejected
 from naiad_proto.series import group_arrays
@@ -18,6 +18,9 @@ from naiad_proto.v1 import log_pb2, records_pb2
 log = logging.getLogger(__name__)
 
 READER_VERSION = 1
+
+# Of which something waits for a Redis that is away.
+MAX_RUNS = 10_000
 
 RunName = tuple[str, str]
 
@@ -60,6 +63,24 @@ class Gathering:
         """What was gathered; from here on it gathers anew."""
         runs, self._runs = self._runs, {}
         return runs
+
+    def put_back(self, older: Mapping[RunName, News]) -> None:
+        """What was taken and could not be written, under what came since. Of too many runs those
+        stay that came last, and of one run as many metrics as are kept at all."""
+        newer, self._runs = self._runs, {**older}
+        for run, news in newer.items():
+            # To the end, also of one that is there.
+            under = self._runs.pop(run, News())
+            self._runs[run] = news
+            for path, value in under.values.items():
+                came = news.values.get(path)
+                if len(news.values) < MAX_PATHS if came is None else not newer_value(value, came):
+                    news.values[path] = value
+            for writer_id, seen in under.writers.items():
+                heard = news.writers.get(writer_id)
+                news.writers[writer_id] = newest_writer(seen, heard) if heard else seen
+        for run in list(self._runs)[: max(0, len(self._runs) - MAX_RUNS)]:
+            del self._runs[run]
 
     def add(self, record: Record) -> None:
         """Leaves out what can't be read: the writer keeps that as a dead letter. Raises

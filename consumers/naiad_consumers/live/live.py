@@ -41,7 +41,7 @@ class Live:
 
         async def hand_over() -> dict[TopicPartition, int]:
             """Before another member takes partitions over, whose writes this one won't see."""
-            await mirror.write(gathering.take())
+            gathering.put_back(await mirror.write(gathering.take()))
             mirror.forget()
             dealt_with = dict(offsets)
             offsets.clear()
@@ -49,6 +49,7 @@ class Live:
 
         write_at = commit_at = loop.time()
         drain_until: float | None = None
+        tried = True
         async with await self._log.subscribe(
             RECORDS.name, GROUP, on_revoke=hand_over
         ) as subscription:
@@ -63,11 +64,14 @@ class Live:
                 for record in records:
                     gathering.add(record)
                     offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                    tried = False
                 over = drain_until is not None and (not records or loop.time() > drain_until)
                 if gathering and (over or loop.time() >= write_at):
-                    await mirror.write(gathering.take())
+                    gathering.put_back(await mirror.write(gathering.take()))
+                    tried = True
                     write_at = loop.time() + _WRITE_EVERY
-                if offsets and (over or (not gathering and loop.time() >= commit_at)):
+                # What Redis doesn't take now waits here: that is no reason to read it again.
+                if offsets and (over or ((tried or not gathering) and loop.time() >= commit_at)):
                     await subscription.commit(offsets)
                     offsets.clear()
                     commit_at = loop.time() + _COMMIT_EVERY

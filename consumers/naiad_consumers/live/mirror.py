@@ -43,22 +43,25 @@ class _Held:
 
 
 class Mirror:
-    """Writes news to Redis while it is there and drops them while it isn't."""
+    """Writes news to Redis while it is there."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._held: OrderedDict[RunName, _Held] = OrderedDict()
 
-    async def write(self, news: Mapping[RunName, News]) -> None:
-        """Never raises for a Redis that is away, full or slow."""
+    async def write(self, news: Mapping[RunName, News]) -> dict[RunName, News]:
+        """Returns what could not be written, because Redis is away, full or slow."""
+        rest = dict(news)
         try:
             for run, of_run in news.items():
                 await self._state.write(
                     functools.partial(self._write_run, run, of_run), patience=_PATIENCE
                 )
+                del rest[run]
         except StateUnavailable:
             # It may come back empty.
             self.forget()
+        return rest
 
     def forget(self) -> None:
         """What stands in Redis may have changed: it is read again where it counts."""

@@ -321,12 +321,17 @@ class KafkaSubscription(Subscription):
             self._taking.cancel()
             with contextlib.suppress(asyncio.CancelledError, KafkaError):
                 await self._taking
+        # A task of its own: with a broker gone aiokafka cancels what it asked that broker, and
+        # lets the CancelledError out, which would end the consumer that closes this as if it
+        # had been told to.
+        stopping = asyncio.create_task(self._consumer.stop())
         try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await self._consumer.stop()
-        except (TimeoutError, KafkaError) as error:
+            await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
+        finally:
+            stopping.cancel()
+        if not stopping.done() or stopping.cancelled() or stopping.exception():
             # The group will notice by itself.
-            log.warning("group %r could not be left: %r", self._group, error)
+            log.warning("group %r could not be left: %s", self._group, _why(stopping))
             await self._consumer._client.close()
 
     async def _answer(self, ask: Callable[[], Awaitable[T]], failing: str) -> T:
@@ -343,3 +348,9 @@ class KafkaSubscription(Subscription):
     def _check_open(self) -> None:
         if self._closed:
             raise EventLogError("the subscription is closed")
+
+
+def _why(stopping: asyncio.Task[None]) -> str:
+    if not stopping.done():
+        return f"no answer in {_STOP_SECONDS:g} s"
+    return "a broker is gone" if stopping.cancelled() else repr(stopping.exception())

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support_envelopes import FINISHED, Pen, append, now_ms, seal
+from support_envelopes import FINISHED, Pen, append, as_records, now_ms, seal
 from support_valkey import Valkey, running_valkey
 
 from naiad_consumers.live import Live, WriterSeen, last_seen, latest_values
+from naiad_consumers.live import gathering as gathering_module
 from naiad_consumers.live import mirror as mirror_module
+from naiad_consumers.live.gathering import Gathering
 from naiad_consumers.live.layout import EXPIRY_SECONDS, pack_values, values_key, writers_key
 from naiad_eventlog import EventLog, OnRevoke, StartFrom, Subscription, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
@@ -203,25 +205,63 @@ async def test_without_redis_the_log_is_read_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(breaker_module, "LONGEST_PAUSE", 0.1)
-    pen = Pen()
+    pen, other = Pen(), Pen(run_id="other")
     async with running(log, valkey.url):
         await append(log, pen.metrics({"a": [1], "b": [1]}))
         await until(lambda: values(valkey))
         valkey.stop()
         for number in range(5):
             await append(log, pen.metrics({"a": [2]}, first_step=1 + number))
+            await append(log, other.metrics({"c": [number]}, first_step=number), other.heartbeat())
         await until(_logged(caplog, "can't be used"))
-        # It comes back empty and fills from what is logged from now on.
+
+        async def read_on() -> bool:
+            return await lag(log) == 0
+
+        await until(read_on)
+        # It comes back empty and fills with what came meanwhile, of runs that are silent now too.
         valkey.start()
 
         async def filled() -> bool:
-            await append(log, pen.metrics({"a": [3]}, first_step=10))
-            return await values(valkey) == {"a": (10, 3)}
+            return bool(await values(valkey)) and bool(await values(valkey, "other"))
 
         await until(filled)
+        assert await values(valkey) == {"a": (5, 2)}
+        assert await values(valkey, "other") == {"c": (4, 4)}
+        assert other.writer_id in await seen(valkey, "other")
+        await append(log, pen.metrics({"a": [3]}, first_step=10))
+
+        async def goes_on() -> bool:
+            return await values(valkey) == {"a": (10, 3)}
+
+        await until(goes_on)
     assert caplog.text.count("can't be used") == 1
     assert caplog.text.count("valkey.sock is back") == 1
     assert await lag(log) == 0
+
+
+def test_what_waits_is_bounded_and_newer_news_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering_module, "MAX_RUNS", 2)
+    monkeypatch.setattr(gathering_module, "MAX_PATHS", 2)
+    gathering = Gathering()
+
+    def gather(run_id: str, data: dict[str, list[float]], step: float = 0) -> None:
+        pen = Pen(run_id=run_id, writer_id="w" * 32)
+        for record in as_records(pen.metrics(data, first_step=step)):
+            gathering.add(record)
+
+    gather("one", {"a": [1], "b": [1]}, step=5)
+    gather("two", {"a": [2]})
+    taken = gathering.take()
+    gather("one", {"a": [9], "c": [9]}, step=4)
+    gather("three", {"a": [3]})
+    gathering.put_back(taken)
+    left = {run: news.values for (_, run), news in gathering.take().items()}
+    assert list(left) == ["one", "three"]
+    assert {path: (at.step, at.value) for path, at in left["one"].items()} == {
+        "a": (5_000_000, 1),
+        "c": (4_000_000, 9),
+    }
 
 
 async def test_a_redis_that_was_never_there_costs_no_data(

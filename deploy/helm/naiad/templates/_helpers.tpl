@@ -69,7 +69,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   "writer" (list "NAIAD_EVENT_LOG" "NAIAD_STORE")
   "live" (list "NAIAD_EVENT_LOG" "NAIAD_STATE")
   "alerter" (list "NAIAD_EVENT_LOG" "NAIAD_STORE")
-  "query" (list "NAIAD_STORE" "NAIAD_FILES")
+  "query" (list "NAIAD_EVENT_LOG" "NAIAD_STORE" "NAIAD_FILES")
   "dashboard" (list)
   "migrate" (list "NAIAD_STORE") -}}
 {{- $names := get $reads .stage -}}
