@@ -22,7 +22,7 @@ _HELP = {
     "ingest": "Take batches from clients over gRPC into the event log.",
     "writer": "Read the event log and store what is in it.",
     "live": "Read the event log and keep the newest values in Redis.",
-    "alerter": "Read the event log and raise alerts. One of these, not several.",
+    "alerter": "Read the event log and raise alerts; of several one works, the others stand by.",
     "query": "Answer questions over gRPC from the store.",
     "dashboard": "Serve the web pages.",
 }

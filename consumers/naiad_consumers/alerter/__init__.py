@@ -9,11 +9,14 @@ Promised:
 - It is in the store before the offset is committed, and every configured sink is told of
   it at least once: what a sink hasn't taken is sent again, after restarts too.
 - A slow or dead sink never holds up the reading of the log.
-- The time while this server was down is nobody's silence.
+- The time while this server was down, or the log didn't answer, is nobody's silence.
+- Of several alerters one works; when it ends, dies or is no longer heard another one goes on from
+  the store and the last commit.
 
 Inside: `observation` decodes batches for all rules, `rule` is what a rule is (`metrics` and
 `silence` are the ones there are), `book` knows what is open, `engine` puts these together;
-`outbox`, `sinks`, `marks` and `delivery` carry notices; `alerter` is the consumer around it.
+`outbox`, `sinks`, `marks` and `delivery` carry notices; `lead` says which alerter works;
+`alerter` is the consumer around it.
 """
 
 from naiad_consumers.alerter.alerter import GROUP, Alerter
