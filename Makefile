@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := env -u PYTHONPATH PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-all test-faults lint format types proto proto-check docs lock bench clean
+.PHONY: help demo up test test-all test-faults lint format types proto proto-check docs deploy lock bench clean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ proto-check: $(READY) ## Check that the generated protobuf code is fresh
 
 docs: $(READY) ## Generate docs/settings.md and docs/metrics.md from the code
 	$(RUN) $(BIN)/python scripts/generate_docs.py
+
+deploy: $(READY) ## Generate what of deploy/ is made from other files (with helm: the rendered charts)
+	$(RUN) $(BIN)/python scripts/generate_deploy.py
 
 lock: ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \

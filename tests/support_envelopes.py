@@ -103,12 +103,12 @@ def seal(
     ).SerializeToString()
 
 
-async def append(log: EventLog, *batches: records_pb2.Batch) -> Position:
+async def append(log: EventLog, *batches: records_pb2.Batch, among: int | None = None) -> Position:
     """Appends each as ingest does; the position of the last."""
     position: Position | None = None
     for batch in batches:
         key = run_key(batch.project, batch.run_id)
-        position = await log.append(RECORDS.name, key, seal(batch))
+        position = await log.append(RECORDS.name, key, seal(batch), among=among)
     assert position
     return position
 

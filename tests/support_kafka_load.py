@@ -16,6 +16,7 @@ from naiad_consumers.writer import GROUP
 from naiad_consumers.writer.intervals import merge
 from naiad_eventlog import EventLog, StartFrom
 from naiad_eventlog.topics import DEAD, RECORDS
+from naiad_ingest.epochs import Epochs
 from naiad_ingest.progress import Progress
 from naiad_proto.v1 import records_pb2
 from naiad_proto.v1.log_pb2 import DeadLetter
@@ -36,6 +37,9 @@ class Load:
     pause: float = 0.05
     # How often a batch is sent twice.
     resent: float = 0.1
+    # Whether a run stays in its partition when some are added, as ingest has it.
+    stays: bool = True
+    name: str = "run"
     points: dict[tuple[str, str, int], float] = field(default_factory=dict)
     # By run.
     poison: Counter[str] = field(default_factory=Counter)
@@ -45,9 +49,12 @@ class Load:
     @contextlib.asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
+        self._epochs = Epochs(self.log)
+        await self._epochs.start()
+        async with contextlib.AsyncExitStack() as ending, asyncio.TaskGroup() as tasks:
+            ending.push_async_callback(self._epochs.stop)
             for number in range(self.runs):
-                tasks.create_task(self._log(f"run-{number}", stop))
+                tasks.create_task(self._log(f"{self.name}-{number}", stop))
             try:
                 yield
             finally:
@@ -84,7 +91,12 @@ class Load:
         return batch
 
     async def _send(self, batch: records_pb2.Batch) -> None:
-        await append(self.log, batch)
+        among = None
+        if self.stays:
+            among = await self._epochs.record(
+                batch.project, batch.run_id, batch.writer_id, batch.epoch
+            )
+        await append(self.log, batch, among=among)
         self.sent += 1
 
     async def more(self, batches: int, seconds: float = 60) -> None:

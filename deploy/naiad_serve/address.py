@@ -40,16 +40,6 @@ class Address:
         return "127.0.0.1" if is_any(self.host) else self.host
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def is_any(host: str) -> bool:
     """Whether the address stands for all of the machine's."""
     try:

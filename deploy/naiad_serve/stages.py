@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from naiad_serve.address import Address, is_loopback
+from naiad.address import is_loopback
+from naiad_serve.address import Address
 from naiad_serve.settings import Settings
 from naiad_serve.tls import TlsFiles, TlsNames, tls_files
 from naiad_serve.values import (

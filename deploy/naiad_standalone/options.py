@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from naiad_serve.address import is_loopback
+from naiad.address import is_loopback
 from naiad_serve.tls import TlsFiles, TlsNames, tls_files
 
 _TLS_NAMES = TlsNames("--tls-cert", "--tls-key", "--tls-client-ca")

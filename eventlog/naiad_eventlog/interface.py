@@ -173,8 +173,18 @@ class EventLog(abc.ABC):
         like more partitions of a compacted one."""
 
     @abc.abstractmethod
-    async def append(self, topic: str, key: bytes, value: bytes) -> Position:
+    async def partitions(self, topic: str) -> int:
+        """How many the topic has, as far as is known here: one that was added is known within
+        seconds. Cheap. Raises EventLogError for an unknown topic."""
+
+    @abc.abstractmethod
+    async def append(
+        self, topic: str, key: bytes, value: bytes, *, among: int | None = None
+    ) -> Position:
         """Returns when the record is durable. Concurrent appends share one sync.
+
+        `among`: the partition is the one that the key has among so many, where some were added
+        later.
 
         Raises EventLogFull when there is no room now, EventLogError for an unknown topic
         or an engine that failed; in neither case is the record in the log for certain.

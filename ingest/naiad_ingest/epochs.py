@@ -6,17 +6,21 @@ stored, and a batch that was acknowledged but not yet stored stands among gigaby
 records. So epochs have a small compacted topic of their own. Ingest writes a writer's epoch
 there before the first batch of it goes into the log; this costs one more append per writer
 and process, and makes the answer independent of how far any consumer has come.
+
+With it goes among how many partitions of the log the run's was chosen, so that a run stays in
+its partition when some are added: in another one its records would have another owner, beside
+the first, and who looks at them in their order would meet them twice.
 """
 
 from __future__ import annotations
 
 from naiad_eventlog import EventLog, Record, Topic
-from naiad_eventlog.topics import run_key
+from naiad_eventlog.topics import RECORDS, run_key
 from naiad_ingest.folding import Fold
 from naiad_proto.v1.log_pb2 import WriterProgress
 
-# WriterProgress with nothing but project, run_id, writer_id and epoch. Key: run_key(),
-# "/" and the writer id.
+# WriterProgress with nothing but project, run_id, writer_id, epoch and log_partitions. Key:
+# run_key(), "/" and the writer id.
 EPOCHS = Topic("naiad.epochs", partitions=1, compacted=True)
 
 # Holds nothing; whoever has read as far as it has read all that was there before.
@@ -29,6 +33,8 @@ class Epochs:
         self._fold = Fold(event_log, EPOCHS.name, self._apply)
         # (project, run id) -> writer id -> its epoch.
         self._runs: dict[tuple[str, str], dict[str, int]] = {}
+        # (project, run id) -> among how many partitions its own was chosen.
+        self._among: dict[tuple[str, str], int] = {}
 
     async def start(self) -> None:
         """Reads what is known. Raises EventLogError."""
@@ -38,14 +44,21 @@ class Epochs:
     async def stop(self) -> None:
         await self._fold.stop()
 
-    async def record(self, project: str, run_id: str, writer_id: str, epoch: int) -> None:
-        """Returns when the epoch is durable; at once when it was. Raises EventLogError."""
-        if self._runs.get((project, run_id), {}).get(writer_id, 0) >= epoch:
-            return
-        entry = WriterProgress(project=project, run_id=run_id, writer_id=writer_id, epoch=epoch)
+    async def record(self, project: str, run_id: str, writer_id: str, epoch: int) -> int:
+        """Returns when the epoch is durable; at once when it was. Gives among how many
+        partitions of the log the run's is to be chosen. Raises EventLogError."""
+        run = (project, run_id)
+        if self._runs.get(run, {}).get(writer_id, 0) >= epoch:
+            return self._among[run]
+        among = self._among.get(run) or await self._log.partitions(RECORDS.name)
+        entry = WriterProgress(
+            project=project, run_id=run_id, writer_id=writer_id, epoch=epoch,
+            log_partitions=among,
+        )  # fmt: skip
         key = run_key(project, run_id) + b"/" + writer_id.encode()
         await self._log.append(EPOCHS.name, key, entry.SerializeToString())
         self._know(entry)
+        return self._among[run]
 
     async def highest(self, project: str, run_id: str, *, besides: str) -> int:
         """The highest epoch of the run's writers but `besides`; 0 when there is none.
@@ -61,5 +74,10 @@ class Epochs:
             self._know(WriterProgress.FromString(record.value))
 
     def _know(self, entry: WriterProgress) -> None:
-        writers = self._runs.setdefault((entry.project, entry.run_id), {})
+        run = (entry.project, entry.run_id)
+        # Releases that did not say it knew of no more than these. Should two ingests have met
+        # a new run at once, while partitions were added, the fewer count.
+        among = entry.log_partitions or RECORDS.partitions
+        self._among[run] = min(among, self._among.get(run, among))
+        writers = self._runs.setdefault(run, {})
         writers[entry.writer_id] = max(writers.get(entry.writer_id, 0), entry.epoch)

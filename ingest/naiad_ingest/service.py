@@ -129,7 +129,9 @@ class IngestService:
                 rejections = check_batch(batch)
             key = run_key(batch.project, batch.run_id)
             # Before the batch, or a crash in between would leave an epoch unknown.
-            await self._epochs.record(batch.project, batch.run_id, batch.writer_id, batch.epoch)
+            among = await self._epochs.record(
+                batch.project, batch.run_id, batch.writer_id, batch.epoch
+            )
             # Also a heartbeat, and a batch of which nothing was taken: it tells that the
             # writer lives, and accounts for the records that it carries.
             sealed = seal(
@@ -142,7 +144,7 @@ class IngestService:
             # The log may take a while, and its columns are large.
             del batch
             began = time.perf_counter()
-            position = await self._log.append(RECORDS.name, key, sealed)
+            position = await self._log.append(RECORDS.name, key, sealed, among=among)
             metrics.APPEND_SECONDS.observe(time.perf_counter() - began)
             if refusal:
                 raise refusal

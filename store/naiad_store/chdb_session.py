@@ -55,9 +55,11 @@ class ChdbSession:
             data = answer.bytes()
         return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
 
-    def formatted(self, sql: str, kind: str) -> bytes:
+    def formatted(self, sql: str, kind: str) -> tuple[bytes, int]:
         with self._busy:
-            return bytes(self._open_connection().query(sql, kind).bytes() or b"")
+            answer = self._open_connection().query(sql, kind)
+            # Of the answer; what was read for it is another number.
+            return bytes(answer.bytes() or b""), int(answer.rows_read())
 
     def batches(self, sql: str, parameters: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
         """The answer as it comes; one empty batch, for its schema, when it has no rows."""

@@ -163,14 +163,18 @@ class Store:
             )
         )
 
-    def formatted(self, sql: str, kind: str, settings: Mapping[str, object] | None = None) -> bytes:
-        """The whole answer in one of ClickHouse's formats. Raises StoreError."""
+    def formatted(
+        self, sql: str, kind: str, settings: Mapping[str, object] | None = None
+    ) -> tuple[bytes, int | None]:
+        """The whole answer in one of ClickHouse's formats, and its rows where the engine says.
+        Raises StoreError."""
         if self.address.folder is not None:
             with self._told("a query"), self._session(settings or {}) as session:
                 return session.formatted(sql, kind)
-        return self._asked(
+        data = self._asked(
             lambda client: client.raw_query(sql, settings=dict(settings or {}), fmt=kind)
         )
+        return data, None
 
     def stream(
         self,

@@ -37,9 +37,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Naiad]:
     """One that asks for a token, with a run of two points in it."""
     folder = tmp_path_factory.mktemp("sql")
     with running_naiad(folder / "data", "--sql-port", "0", "--login") as server:
-        told = re.search(r"NAIAD_API_TOKEN=(\S+)", "".join(server.errors))
-        assert told
-        server.token = told[1]
+        wait_until(lambda: "NAIAD_API_TOKEN=" in "".join(server.errors), 10, "the token")
+        server.token = re.findall(r"NAIAD_API_TOKEN=(\S+)", "".join(server.errors))[0]
         log_two_points(folder, server)
         yield server
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from pathlib import Path
@@ -33,7 +34,13 @@ def properties(environment: dict[str, object], folder: Path, clients: int, contr
     return "".join(lines)
 
 
-async def test_a_broker_starts_with_them(tmp_path: Path) -> None:
+async def use(url: str) -> None:
+    async with await open_event_log(url) as log:
+        await log.create_topics(ALL_TOPICS)
+        assert (await log.append(RECORDS.name, b"run", b"value")).offset == 0
+
+
+def test_a_broker_starts_with_them(tmp_path: Path) -> None:
     if lack := kafka_cluster.missing():
         pytest.skip(lack)
     kafka_jars.fetch()
@@ -64,10 +71,7 @@ async def test_a_broker_starts_with_them(tmp_path: Path) -> None:
             assert broker.poll() is None, said.read_text()[-4000:]
             assert time.monotonic() < deadline, said.read_text()[-4000:]
             time.sleep(0.05)
-        async with await open_event_log(f"kafka://127.0.0.1:{clients}") as log:
-            await log.create_topics(ALL_TOPICS)
-            position = await log.append(RECORDS.name, b"run", b"value")
-            assert position.offset == 0
+        asyncio.run(use(f"kafka://127.0.0.1:{clients}"))
     finally:
         broker.kill()
         broker.wait(20)

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support_clickhouse import clickhouse
-from support_compose import FOLDER, interpolated, made_env, naiad, raw
+from support_compose import FOLDER, image_environment, interpolated, made_env, naiad, raw
 from support_kafka import fresh, kafka_url
 from support_monitoring import METRIC, questions
 from support_naiad import clean_environment
@@ -145,3 +145,19 @@ def test_each_metric_that_rules_and_dashboard_ask_for_is_told_by_some_stage(whol
             # The embedded log's is of `naiad up` alone.
             known = re.search(rf"^(# TYPE )?{re.sub('_(bucket|total)$', '', name)}", told, re.M)
             assert known or name == "naiad_log_bytes", name
+
+
+def test_commands_work_with_a_stage_s_settings(whole: Whole, tmp_path: Path) -> None:
+    """As `docker compose run writer ...` and the chart's job have them."""
+    settings = {**image_environment(), **whole.stages["writer"].settings}
+    for command, said in (
+        (["store", "migrate"], "The store's tables are as this release needs them."),
+        (["dead", "list"], "No records wait"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "naiad", *command],
+            env=clean_environment(**settings), cwd=tmp_path,
+            capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,7 +14,7 @@ from support_batches import EPOCH, PROJECT, RUN, WRITER, batch, group, heartbeat
 from support_ingest import Ingest, serving_ingest
 
 from naiad_auth import TokenStore
-from naiad_eventlog import EventLogError, Position, open_event_log
+from naiad_eventlog import EventLogError, Position, Topic, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS
 from naiad_ingest.epochs import EPOCHS
 from naiad_proto.v1.ingest_pb2 import OpenWriterRequest, WriteBatchRequest
@@ -77,14 +78,36 @@ async def test_an_epoch_is_in_the_log_before_its_first_batch_and_only_once(
     async with serving_ingest(tmp_path) as ingest:
         append, topics = ingest.log.append, []
 
-        async def watched(topic: str, key: bytes, value: bytes) -> Position:
+        async def watched(topic: str, *args: Any, **more: Any) -> Position:
             topics.append(topic)
-            return await append(topic, key, value)
+            return await append(topic, *args, **more)
 
         monkeypatch.setattr(ingest.log, "append", watched)
         for _ in range(3):
             await write(ingest, batch(group()))
         assert topics == [EPOCHS.name] + [RECORDS.name] * 3
+
+
+async def test_a_run_stays_in_its_partition_when_some_are_added(tmp_path: Path) -> None:
+    runs = [f"run-{n}" for n in range(12)]
+
+    async def partitions(ingest: Ingest, runs: list[str], **more: Any) -> dict[str, int]:
+        found = {}
+        for run in runs:
+            sent = WriteBatchRequest(batch=batch(group(), run_id=run, **more))
+            found[run] = (await ingest.stub.WriteBatch(sent, timeout=20)).position.partition
+        return found
+
+    async with serving_ingest(tmp_path) as ingest:
+        before = await partitions(ingest, runs)
+        await ingest.log.create_topics([Topic(RECORDS.name, RECORDS.partitions * 8)])
+        assert await partitions(ingest, runs) == before
+        # Another writer of a run, and an ingest that starts later, follow.
+        assert await partitions(ingest, runs, writer_id=OTHER, epoch=EPOCH + 1) == before
+    async with serving_ingest(tmp_path) as ingest:
+        assert await partitions(ingest, runs, writer_id="c" * 32, epoch=EPOCH + 2) == before
+        fresh = await partitions(ingest, [f"late-{n}" for n in range(24)])
+        assert max(fresh.values()) >= RECORDS.partitions
 
 
 async def test_a_batch_whose_epoch_could_not_be_kept_is_not_taken(
@@ -93,10 +116,10 @@ async def test_a_batch_whose_epoch_could_not_be_kept_is_not_taken(
     async with serving_ingest(tmp_path) as ingest:
         append = ingest.log.append
 
-        async def fail_for_epochs(topic: str, key: bytes, value: bytes) -> Position:
+        async def fail_for_epochs(topic: str, *args: Any, **more: Any) -> Position:
             if topic == EPOCHS.name:
                 raise EventLogError("no")
-            return await append(topic, key, value)
+            return await append(topic, *args, **more)
 
         with monkeypatch.context() as patch:
             patch.setattr(ingest.log, "append", fail_for_epochs)

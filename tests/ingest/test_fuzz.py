@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from support_batches import EPOCH, NOW, PROJECT, RUN, WRITER
 from support_ingest import Ingest, serving_ingest
@@ -243,6 +243,8 @@ def test_the_server_still_serves(runner: asyncio.Runner, ingest: Ingest) -> None
 
 
 @given(st.binary(max_size=60) | spoiled())
+@example(b"\r\x00\x00\x00\x00")
+@example(b"\x0b\x0c")
 def test_the_batch_is_cut_out_as_protobuf_would(data: bytes) -> None:
     cut = _parsed(lambda: Batch.FromString(batch_bytes(data)))
     parsed = _parsed(lambda: WriteBatchRequest.FromString(data).batch)
@@ -250,9 +252,10 @@ def test_the_batch_is_cut_out_as_protobuf_would(data: bytes) -> None:
         assert cut.SerializeToString(deterministic=True) == parsed.SerializeToString(
             deterministic=True
         )
-    # Protobuf also reads groups, which were given up long ago; those only are refused more.
+    # Protobuf also reads groups, which were given up long ago, and passes over a field 1 of
+    # another kind as over one that it doesn't know; those only are refused more.
     if parsed is not None and cut is None:
-        with pytest.raises(ValueError, match="unknown wire type"):
+        with pytest.raises(ValueError, match=r"unknown wire type|field 1 is not a message"):
             batch_bytes(data)
 
 

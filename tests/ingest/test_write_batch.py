@@ -141,7 +141,7 @@ async def test_what_the_log_can_not_do_is_never_ok(
     code: grpc.StatusCode,
     delay: float | None,
 ) -> None:
-    async def fail(topic: str, key: bytes, value: bytes) -> Position:
+    async def fail(*_args: object, **_more: object) -> Position:
         raise error
 
     request = WriteBatchRequest(batch=batch(group()))

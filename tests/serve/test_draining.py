@@ -108,6 +108,7 @@ async def test_every_batch_that_was_acknowledged_is_in_the_log(
 
 async def test_a_call_that_is_under_way_is_finished(tmp_path: Path, kafka_url: str) -> None:
     content = b"half" * 1000
+    coming = tmp_path / "files" / "coming"
     with Stages(tmp_path, event_log=fresh(kafka_url)) as stages:
         ingest = await asyncio.to_thread(stages.start, "ingest")
         drains = asyncio.Event()
@@ -119,6 +120,8 @@ async def test_a_call_that_is_under_way_is_finished(tmp_path: Path, kafka_url: s
                 )
             )
             yield UploadFileRequest(chunk=content)
+            # A call that the server hasn't begun is not under way.
+            await until(lambda: any(file.is_file() for file in coming.iterdir()))
             ingest.signal(signal.SIGTERM)
             await drains.wait()
             yield UploadFileRequest(chunk=content)

@@ -63,7 +63,12 @@ class Replay(EventLog):
             raise
         return _Stretch(self, inner, dict(self.done), self._ends)
 
-    async def append(self, topic: str, key: bytes, value: bytes) -> Position:
+    async def partitions(self, topic: str) -> int:
+        return await self._log.partitions(topic)
+
+    async def append(
+        self, topic: str, key: bytes, value: bytes, *, among: int | None = None
+    ) -> Position:
         if topic == DEAD.name:
             self.put_aside += 1
         return Position(topic, 0, 0)

@@ -39,7 +39,21 @@ class Appender:
         self._room = Room(MAX_BYTES_UNDER_WAY)
         self._retired: set[asyncio.Task[None]] = set()
 
-    async def append(self, topic: str, key: bytes, value: bytes) -> Position:
+    async def partitions(self, topic: str) -> int:
+        """Raises EventLogError."""
+        try:
+            async with asyncio.timeout(self._address.append_seconds), self._starting:
+                return len(await (await self._ready()).partitions_for(topic))
+        except TimeoutError as error:
+            raise EventLogError(f"{self._address.named} does not name its partitions") from error
+        except KafkaError as error:
+            raise as_log_error(
+                error, f"{self._address.named} does not name its partitions"
+            ) from error
+
+    async def append(
+        self, topic: str, key: bytes, value: bytes, among: int | None = None
+    ) -> Position:
         size = len(key) + len(value) + _OVERHEAD
         if size > MAX_RECORD_BYTES:
             raise EventLogError(
@@ -64,9 +78,8 @@ class Appender:
                     producer = await self._ready()
                     count = len(await producer.partitions_for(topic))
                 # Compaction takes no value, but not an empty one, for a key's end.
-                delivery = await producer.send(
-                    topic, value or None, key, partition=partition_of(key, count)
-                )
+                partition = partition_of(key, min(among or count, count))
+                delivery = await producer.send(topic, value or None, key, partition=partition)
                 # What counts is when it has left, not when its caller gives up.
                 delivery.add_done_callback(lambda done: self._landed(done, size))
                 # Shielded: a caller that gives up doesn't unsend it.

@@ -68,10 +68,17 @@ class KafkaEventLog(EventLog):
             self._known[topic.name] = topic
             await self._appender.learn(name, topic.partitions)
 
-    async def append(self, topic: str, key: bytes, value: bytes) -> Position:
+    async def partitions(self, topic: str) -> int:
         self._check_open()
         await self._need(topic)
-        position = await self._appender.append(self._address.prefix + topic, key, value)
+        return await self._appender.partitions(self._address.prefix + topic)
+
+    async def append(
+        self, topic: str, key: bytes, value: bytes, *, among: int | None = None
+    ) -> Position:
+        self._check_open()
+        await self._need(topic)
+        position = await self._appender.append(self._address.prefix + topic, key, value, among)
         return position._replace(topic=topic)
 
     async def subscribe(

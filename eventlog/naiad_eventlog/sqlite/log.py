@@ -72,9 +72,15 @@ class SqliteEventLog(EventLog):
                 raise EventLogError(f"topic {topic.name!r} needs at least one partition")
             await self._do(partial(_add_topic, self._file, topic))
 
-    async def append(self, topic: str, key: bytes, value: bytes) -> Position:
+    async def partitions(self, topic: str) -> int:
+        return self._row(topic).topic.partitions
+
+    async def append(
+        self, topic: str, key: bytes, value: bytes, *, among: int | None = None
+    ) -> Position:
         row = self._row(topic)
-        partition = partition_of(key, row.topic.partitions)
+        count = row.topic.partitions
+        partition = partition_of(key, min(among or count, count))
         file = self._file
 
         def add(connection: sqlite3.Connection) -> int:

@@ -78,11 +78,16 @@ class WriterProgress(_message.Message):
     LATE_REJECTIONS_FIELD_NUMBER: _builtins.int
     LATE_REJECTION_COUNT_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    LOG_PARTITIONS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     run_id: _builtins.str
     writer_id: _builtins.str
     epoch: _builtins.int
     late_rejection_count: _builtins.int
+    log_partitions: _builtins.int
+    """On naiad.epochs only: among how many of the log's partitions the run's was chosen. Partitions
+    that are added later take new runs.
+    """
     @_builtins.property
     def stored(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.RecordInterval]:
         """Ascending, disjoint, not touching."""
@@ -104,10 +109,11 @@ class WriterProgress(_message.Message):
         late_rejections: _abc.Iterable[_records_pb2.Rejection] | None = ...,
         late_rejection_count: _builtins.int = ...,
         warnings: _abc.Iterable[_records_pb2.Warning] | None = ...,
+        log_partitions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "late_rejection_count", b"late_rejection_count", "late_rejections", b"late_rejections", "project", b"project", "run_id", b"run_id", "stored", b"stored", "warnings", b"warnings", "writer_id", b"writer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "late_rejection_count", b"late_rejection_count", "late_rejections", b"late_rejections", "log_partitions", b"log_partitions", "project", b"project", "run_id", b"run_id", "stored", b"stored", "warnings", b"warnings", "writer_id", b"writer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

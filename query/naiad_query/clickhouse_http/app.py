@@ -28,6 +28,10 @@ Authenticate = Callable[[Credentials], Principal]
 
 # Questions at a time; more wait.
 _WORKERS = 8
+_SUMMARY = (
+    "read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read",
+    "result_rows", "result_bytes",
+)  # fmt: skip
 _PLAIN = "text/plain; charset=UTF-8"
 _CONTENT_TYPES = {
     "json": "application/json; charset=UTF-8",
@@ -109,7 +113,7 @@ def clickhouse_app(
         except RecursionError:
             return _refusal(AskedWrongly("the statement is nested too deeply", 62), headers)
         headers["X-ClickHouse-Format"] = answer.format
-        summary = {name: str(value) for name, value in answer.summary.items()}
+        summary = {name: str(answer.summary.get(name, 0)) for name in _SUMMARY}
         headers["X-ClickHouse-Summary"] = json.dumps(summary)
         tag = secrets.token_hex(8)
         headers["X-ClickHouse-Exception-Tag"] = tag

@@ -53,6 +53,8 @@ class Asked:
     session: str
     # An error in the middle of the answer is to be told as one from the start.
     whole: bool = False
+    # The revision of Native that the client speaks; 0 for the one of files.
+    protocol: int = 0
 
     @property
     def statement(self) -> bytes:
@@ -104,6 +106,7 @@ async def asked(request: Request, *, max_bytes: int) -> Asked:
         },
         reading=request.method in ("GET", "HEAD"),
         session=given.get("session_id", ""),
+        protocol=_number(given.get("client_protocol_version", "")),
         whole=given.get("wait_end_of_query", "0") not in ("", "0"),
     )
 
@@ -136,6 +139,10 @@ def _is_setting(name: str) -> bool:
     if _SETTING.fullmatch(name):
         return True
     raise AskedWrongly(f"{name[:100]!r} is not the name of a setting", BAD_ARGUMENTS)
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
 
 
 def _is_form(data: bytes) -> bool:

@@ -29,6 +29,8 @@ FREE_SETTINGS = (
     "extremes", "join_use_nulls", "session_timezone", "max_threads", "max_block_size",
     "count_distinct_implementation",
 )  # fmt: skip
+# JDBC sends some with every question; nothing is inserted, so they say nothing.
+ABOUT_INSERTS = ("async_insert", "wait_for_async_insert", "insert_")
 FREE_PREFIX = "output_format_"
 _BOUNDS = {
     "readonly": 1, "max_execution_time": MAX_SECONDS, "max_memory_usage": MAX_BYTES,

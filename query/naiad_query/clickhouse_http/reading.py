@@ -12,6 +12,7 @@ from naiad_auth import ANONYMOUS, Principal, TokenFileError, TokenStore
 from naiad_query.clickhouse_http.app import Answer, Authenticate
 from naiad_query.clickhouse_http.asked import Asked, Credentials
 from naiad_query.clickhouse_http.catalog import (
+    ABOUT_INSERTS,
     COLUMNS,
     DATABASE,
     DATABASES,
@@ -30,6 +31,7 @@ from naiad_query.clickhouse_http.errors import (
     UNKNOWN_TABLE,
     AskedWrongly,
 )
+from naiad_query.clickhouse_http.native import framed
 from naiad_query.clickhouse_http.words import answered, tokens_of, without_format
 from naiad_query.errors import Refused
 from naiad_query.sql import MAX_ROWS, Sql, fence, refused, with_views
@@ -77,7 +79,8 @@ class ReadOnly:
         self.timezone = str(told["zone"])
         self._told = {
             "version": _text(told["version"]),
-            "revision": f"{int(told['revision'])}",
+            # Of the type that drivers have room for.
+            "revision": f"toUInt32({int(told['revision'])})",
             **dict.fromkeys(("timezone", "servertimezone"), _text(self.timezone)),
             **dict.fromkeys(("displayname", "hostname", "fqdn"), _text(self.name)),
             **dict.fromkeys(("currentdatabase", "database", "current_database"), _text(DATABASE)),
@@ -105,7 +108,7 @@ class ReadOnly:
         told = {**self._told, **dict.fromkeys(("currentuser", "user", "current_user"), users)}
         try:
             sql = self._judged(_as_select(answered(text, told)), principal)
-            data = self._store.formatted(sql, kind, settings)
+            data, rows = self._store.formatted(sql, kind, settings)
         except Refused as wrong:
             raise AskedWrongly(wrong.message, wrong.number) from wrong
         except StoreError as error:
@@ -113,7 +116,11 @@ class ReadOnly:
                 raise AskedWrongly(f"{error}; ask again", 439) from error
             said = refused(error)
             raise AskedWrongly(said.message, said.number) from error
-        return Answer([data], kind)
+        # JDBC reads nothing of an answer without rows in its summary.
+        summary = {} if rows is None else {"result_rows": rows, "result_bytes": len(data)}
+        if kind == "Native" and asked.protocol:
+            data = framed(data, asked.protocol)
+        return Answer([data], kind, summary)
 
     def _judged(self, text: str, principal: Principal) -> str:
         statement = parsed(text)
@@ -123,8 +130,16 @@ class ReadOnly:
                 " for reading",
                 READONLY,
             )
+        aliases = {}
         for table in statement.find_all(exp.Table):
-            _take_off_database(table, self._catalog)
+            whole = (table.db, table.name)
+            if _take_off_database(table, self._catalog):
+                aliases[whole] = table.alias
+        for column in statement.find_all(exp.Column):
+            # system.tables.name is a column of what is called t here, for ClickHouse.
+            if (alias := aliases.get((column.db, column.table))) is not None:
+                column.set("db", None)
+                column.set("table", exp.to_identifier(alias, quoted=True))
         there = (*views.VIEWS, *self._catalog)
         question = judged(statement, self._sql.functions(), there, COLUMNS)
         before = with_views(question, principal, self._catalog)
@@ -167,7 +182,11 @@ def _settings(given: Mapping[str, str]) -> dict[str, object]:
     }
     for name, value in given.items():
         bound = settings.get(name)
-        if name in TRANSPORT or (name == "readonly" and value in ("1", "2")):
+        if (
+            name in TRANSPORT
+            or name.startswith(ABOUT_INSERTS)
+            or (name == "readonly" and value in ("1", "2"))
+        ):
             continue
         if name in FREE_SETTINGS or name.startswith(FREE_PREFIX):
             settings[name] = value
@@ -230,18 +249,20 @@ def _view(words: list[str], name: str) -> str | None:
     return name if len(words) == 1 and name not in ("table", "view") else None
 
 
-def _take_off_database(table: exp.Table, there: Mapping[str, str]) -> None:
-    """naiad.points is points; system.tables one of `there`, under its whole name."""
+def _take_off_database(table: exp.Table, there: Mapping[str, str]) -> bool:
+    """naiad.points is points; system.tables one of `there`, under its whole name. False for a
+    table that is neither."""
     if table.catalog or not isinstance(table.this, exp.Identifier) or not table.db:
-        return
+        return False
     whole = f"{table.db}.{table.name}"
     if table.db not in DATABASES and whole not in there:
-        return
+        return False
     if not table.alias:
         table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
     if whole in there:
         table.set("this", exp.to_identifier(whole, quoted=True))
     table.set("db", None)
+    return True
 
 
 def _text(text: str) -> str:
