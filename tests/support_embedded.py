@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 from support_mounts import fill, on_loop
 from support_naiad import Naiad, clean_environment, free_port, start_naiad, wait_until
 from support_siege import Fault, Siege
@@ -32,10 +33,11 @@ _WITHOUT_FLUSHING = 2
 class Embedded:
     """Can be killed and started again, on the same port with the same data."""
 
-    def __init__(self, data: Path, disk: Path | None = None) -> None:
+    def __init__(self, data: Path, disk: Path | None, lack: str) -> None:
         self.data = data
-        # Where a file system of its own is mounted.
+        # Where a file system of its own is mounted, and why none is.
         self.disk = disk
+        self.lack = lack
         self.port = free_port()
         self.naiad: Naiad | None = None
 
@@ -96,14 +98,17 @@ class Embedded:
 
 @contextlib.contextmanager
 def embedded(folder: Path, *, own_disk: bool) -> Iterator[Embedded]:
+    """`own_disk`: where this machine allows to mount one; `lack` says why it has none."""
     with contextlib.ExitStack() as ending:
-        disk = None
+        disk, lack = None, ""
         if own_disk:
-            disk = ending.enter_context(
-                on_loop(folder / "disk", folder / "image", DISK_BYTES, "ext4")
-            )
+            image = folder / "image"
+            try:
+                disk = ending.enter_context(on_loop(folder / "disk", image, DISK_BYTES, "ext4"))
+            except pytest.skip.Exception as skipped:
+                lack = str(skipped)
         # Not the root of the disk, which has a folder of its own in it.
-        platform = Embedded((disk or folder) / "data", disk)
+        platform = Embedded((disk or folder) / "data", disk, lack)
         ending.callback(platform.close)
         platform.start()
         yield platform

@@ -64,6 +64,7 @@ class Diary:
     def __init__(self, folder: Path, run: str, ordinal: int) -> None:
         self.author = f"{run}.{ordinal:04}"
         self._folder = folder
+        self._parent = os.getppid()
         self._calls = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._file = os.open(folder / f"{self.author}.diary", flags, 0o600)
@@ -84,7 +85,8 @@ class Diary:
 
     @property
     def ending(self) -> bool:
-        return (self._folder / "end").exists()
+        # A test that was killed can't say so.
+        return (self._folder / "end").exists() or os.getppid() != self._parent
 
     def rest(self) -> None:
         """Stands still where it is told to."""

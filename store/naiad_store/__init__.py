@@ -10,7 +10,8 @@ Promised:
   release is refused rather than misread.
 - Any thread may call; settings of a question hold for that question alone.
 
-chDB opens a folder in one process, once; a second process is told so (StoreBusy).
+chDB opens a folder in one process, once; a second process is told so (StoreBusy). A server is
+asked over HTTP; on a cluster the same migrations are laid out over its servers (`layout`).
 """
 
 from naiad_store.errors import (

@@ -297,8 +297,9 @@ def spool_folder(run: naiad.Run) -> Path:
 
 
 REMOVALS: dict[str, Removal] = {
-    "the spool": lambda run, root: shutil.rmtree(spool_folder(run)),
-    "the root": lambda run, root: shutil.rmtree(root),
+    # Meanwhile the run may put something new there, as it would under `rm -rf`.
+    "the spool": lambda run, root: shutil.rmtree(spool_folder(run), ignore_errors=True),
+    "the root": lambda run, root: shutil.rmtree(root, ignore_errors=True),
     "a segment": lambda run, root: [p.unlink() for p in spool_folder(run).glob("*.spool")],
     "the lock": lambda run, root: (spool_folder(run) / "lock").unlink(),
 }

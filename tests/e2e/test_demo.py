@@ -14,7 +14,7 @@ from support_naiad import clean_environment
 from naiad.query import runs
 
 # Twelve trainings, on a machine that others use too.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(800)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "examples/digits"
@@ -29,7 +29,7 @@ def printed(home: Home) -> str:
             # Fewer than a user's demo, whose trainings are most of its time.
             *("--epochs", "10"),
         ],
-        env=clean_environment(COLUMNS="120"), capture_output=True, text=True, timeout=300,
+        env=clean_environment(COLUMNS="120"), capture_output=True, text=True, timeout=600,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -68,7 +68,10 @@ class SpoolAccount:
 @dataclass
 class RunAccount:
     run_id: str
+    # Where its newest record stands, and all where it has some: more than one once partitions
+    # were added.
     partition: int = 0
+    partitions: set[int] = field(default_factory=set)
     first_offset: int = -1
     last_offset: int = -1
     spools: dict[str, SpoolAccount] = field(default_factory=dict)
@@ -89,6 +92,7 @@ class RunAccount:
         """Raises ValueError for columns that can't be read, as the writer does; nothing of the
         batch counts then."""
         self.partition = record.partition
+        self.partitions.add(record.partition)
         if self.first_offset < 0:
             self.first_offset = record.offset
         self.last_offset = record.offset

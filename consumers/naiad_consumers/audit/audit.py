@@ -30,7 +30,7 @@ async def audit(
         again = [
             one.account.run_id
             for one in compared
-            if one.gaps and one.account.partition in moved and attempt + 1 < _TRIES
+            if one.gaps and one.account.partitions & moved and attempt + 1 < _TRIES
         ]
         for one in compared:
             if one.account.run_id not in again and (one.run.writers or one.gaps):
@@ -51,8 +51,9 @@ def _compare(
     for run_id in sorted(run_ids):
         run = account.run(run_id)
         # Of a run that the log has nothing of, any partition may have had it.
-        starts = [account.starts.get(run.partition, 0)] if run.spools else account.starts.values()
-        one = Comparison(store, project, run, dropped=any(starts))
+        partitions = run.partitions or account.starts.keys()
+        dropped = any(account.starts.get(number, 0) for number in partitions)
+        one = Comparison(store, project, run, dropped=dropped)
         one.compare()
         found.append(one)
     return found
