@@ -102,5 +102,8 @@ def test_a_disk_that_forgets_what_was_acknowledged(tmp_path: Path) -> None:
     with running_naiad(data) as naiad:
         done = audit(Served(naiad.url, ""), "team/audit/whole")
         assert done.returncode == 1
-        assert "in the log: record" in done.stdout
-        assert "acknowledged and are not in the log" in done.stdout
+        # If all of the run was in what is lost, its own counts went with it: only the store knows.
+        assert (
+            "acknowledged and are not in the log" in done.stdout
+            or "are called stored and were never in the log" in done.stdout
+        )

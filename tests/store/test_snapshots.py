@@ -17,6 +17,14 @@ from naiad_store.snapshots import check_snapshot, read_manifest, restore_snapsho
 OFFSETS = {"naiad.records": {0: 17, 3: 4}}
 
 
+@pytest.fixture(scope="module", params=["chdb", "http"])
+def store_url(request: pytest.FixtureRequest, chdb_folder: Path) -> str:
+    """Not a cluster's tables: they can't be exchanged as a whole, and restoring refuses them."""
+    if request.param == "chdb":
+        return f"chdb://{chdb_folder}"
+    return request.getfixturevalue("clickhouse_server").url
+
+
 @pytest.fixture
 def full(store: Store) -> Store:
     """With rows in most tables, of every kind of column, some of them twice."""

@@ -10,15 +10,13 @@ from support_clickhouse import migrated
 
 from naiad_store import Store
 
-LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("http", "sharded")]
+LONG = [pytest.param("http", marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module", params=["chdb", *LONG])
 def store_url(request: pytest.FixtureRequest, chdb_folder: Path) -> str:
     if request.param == "chdb":
         return f"chdb://{chdb_folder}"
-    if request.param == "sharded":
-        return request.getfixturevalue("sharded_url")
     return request.getfixturevalue("clickhouse_server").url
 
 
