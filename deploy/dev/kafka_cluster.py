@@ -68,6 +68,8 @@ class KafkaCluster:
         fetch()
         # Kafka's form of a UUID.
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # One in 64 would begin with a dash, which the tool takes for an option.
+        cluster = "N" + cluster[1:]
         formats = []
         for node in self.nodes:
             folder = self.folder / str(node)
