@@ -140,6 +140,8 @@ def _plain(message: str) -> str:
 def _first_sentence(info: FieldInfo) -> str:
     description = info.description or ""
     first = re.split(r"(?<=\.)\s", description, maxsplit=1)[0]
+    # Links are for the page of settings; a terminal can't follow them.
+    first = re.sub(r"\[([^\]]+)\]\(([\w.]+)[^)]*\)", r"\1 (docs/\2)", first)
     return first[:1].lower() + first[1:]
 
 

@@ -71,6 +71,8 @@ def test_what_is_missing_is_named_all_at_once(stage: str, monkeypatch: pytest.Mo
     assert {line.split()[0] for line in refused.value.lines} == required
     assert required
     assert all(" is not set; set it to " in line for line in refused.value.lines)
+    # A terminal can't follow the links of the settings' page.
+    assert not any("](" in line for line in refused.value.lines)
 
 
 BAD = [
