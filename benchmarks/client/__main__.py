@@ -9,30 +9,9 @@ machine as about us, so beside each stands what it is compared to in the same ru
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import os
-import sys
-
-from report import as_markdown
+from report import run
 
 MEASURES = ("calls", "beside", "footprint", "latency", "sustained", "backlog")
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks/client")
-    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
-    parser.add_argument("--quick", action="store_true", help="fewer calls, shorter times")
-    given = parser.parse_args()
-    if unknown := set(given.measures) - set(MEASURES):
-        parser.error(f"no measure is called {', '.join(sorted(unknown))}; there are {MEASURES}")
-    os.environ["NAIAD_QUIET"] = "1"
-    rows = []
-    for name in given.measures or MEASURES:
-        print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        rows += importlib.import_module(name).measure(given.quick)
-    print(as_markdown(rows))
-
-
 if __name__ == "__main__":
-    main()
+    run("benchmarks/client", MEASURES)

@@ -1,7 +1,11 @@
-"""Rows of the table that the benchmark prints."""
+"""The command that takes measures by their names, and the table that it prints."""
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +20,23 @@ class Row:
     measured: str
     # What the same machine does in the same run, to compare with.
     beside: str = ""
+
+
+def run(prog: str, measures: Sequence[str], *, modules: str = "{}") -> None:
+    """Each measure is the function `measure(quick)` of its module, which gives rows."""
+    parser = argparse.ArgumentParser(prog=prog)
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(measures))
+    parser.add_argument("--quick", action="store_true", help="fewer calls and points, shorter")
+    given = parser.parse_args()
+    if unknown := set(given.measures) - set(measures):
+        known = ", ".join(measures)
+        parser.error(f"no measure is called {', '.join(sorted(unknown))}; there are {known}")
+    os.environ["NAIAD_QUIET"] = "1"
+    rows: list[Row] = []
+    for name in given.measures or measures:
+        print(f"measuring {name} ...", file=sys.stderr, flush=True)
+        rows += importlib.import_module(modules.format(name)).measure(given.quick)
+    print(as_markdown(rows))
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

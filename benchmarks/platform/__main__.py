@@ -9,39 +9,16 @@ and run on this machine too, as do the clients, so that all of them share its co
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-for folder in (
-    HERE.parent / "client",
-    HERE.parent.parent / "tests",
-    HERE.parents[1] / "deploy/dev",
-):
-    sys.path.append(str(folder))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path += [str(ROOT / folder) for folder in ("benchmarks/client", "tests", "deploy/dev")]
 
-from report import as_markdown  # noqa: E402
+from report import run  # noqa: E402
 
 MEASURES = ("ingest", "overload", "writer", "latency", "rebalance")
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks/platform")
-    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
-    parser.add_argument("--quick", action="store_true", help="fewer points, shorter times")
-    given = parser.parse_args()
-    if unknown := set(given.measures) - set(MEASURES):
-        parser.error(f"no measure is called {', '.join(sorted(unknown))}; there are {MEASURES}")
-    os.environ["NAIAD_QUIET"] = "1"
-    rows = []
-    for name in given.measures or MEASURES:
-        print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        rows += importlib.import_module(f"through_{name}").measure(given.quick)
-    print(as_markdown(rows))
-
-
 if __name__ == "__main__":
-    main()
+    # Not by the names alone: benchmarks/client has a latency too.
+    run("benchmarks/platform", MEASURES, modules="through_{}")
