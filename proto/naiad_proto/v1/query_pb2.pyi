@@ -39,6 +39,8 @@ class _XAxisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_XAxis.ValueType
     """from_x .. are seconds since the Unix epoch."""
     X_AXIS_RELATIVE_TIME: _XAxis.ValueType  # 3
     """from_x .. are seconds since the run's first point among those asked for."""
+    X_AXIS_METRIC: _XAxis.ValueType  # 4
+    """FetchChart only: from_x .. are values of the metric x_metric at the same step."""
 
 class XAxis(_XAxis, metaclass=_XAxisEnumTypeWrapper): ...
 
@@ -49,7 +51,57 @@ X_AXIS_TIME: XAxis.ValueType  # 2
 """from_x .. are seconds since the Unix epoch."""
 X_AXIS_RELATIVE_TIME: XAxis.ValueType  # 3
 """from_x .. are seconds since the run's first point among those asked for."""
+X_AXIS_METRIC: XAxis.ValueType  # 4
+"""FetchChart only: from_x .. are values of the metric x_metric at the same step."""
 Global___XAxis: _TypeAlias = XAxis  # noqa: Y015
+
+class _Smoothing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SmoothingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Smoothing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SMOOTHING_UNSPECIFIED: _Smoothing.ValueType  # 0
+    SMOOTHING_EMA: _Smoothing.ValueType  # 1
+    """Exponential moving average weighted by distance in x; amount in (0, 1)."""
+    SMOOTHING_MEAN: _Smoothing.ValueType  # 2
+    """Mean of the points within amount / 2 of x on either side."""
+    SMOOTHING_GAUSSIAN: _Smoothing.ValueType  # 3
+    """Gaussian kernel with a standard deviation of `amount`, in units of x."""
+
+class Smoothing(_Smoothing, metaclass=_SmoothingEnumTypeWrapper): ...
+
+SMOOTHING_UNSPECIFIED: Smoothing.ValueType  # 0
+SMOOTHING_EMA: Smoothing.ValueType  # 1
+"""Exponential moving average weighted by distance in x; amount in (0, 1)."""
+SMOOTHING_MEAN: Smoothing.ValueType  # 2
+"""Mean of the points within amount / 2 of x on either side."""
+SMOOTHING_GAUSSIAN: Smoothing.ValueType  # 3
+"""Gaussian kernel with a standard deviation of `amount`, in units of x."""
+Global___Smoothing: _TypeAlias = Smoothing  # noqa: Y015
+
+class _Band:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BandEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Band.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BAND_UNSPECIFIED: _Band.ValueType  # 0
+    """No band: the mean alone."""
+    BAND_MIN_MAX: _Band.ValueType  # 1
+    BAND_STD: _Band.ValueType  # 2
+    """One standard deviation on either side of the mean."""
+    BAND_QUANTILES: _Band.ValueType  # 3
+
+class Band(_Band, metaclass=_BandEnumTypeWrapper): ...
+
+BAND_UNSPECIFIED: Band.ValueType  # 0
+"""No band: the mean alone."""
+BAND_MIN_MAX: Band.ValueType  # 1
+BAND_STD: Band.ValueType  # 2
+"""One standard deviation on either side of the mean."""
+BAND_QUANTILES: Band.ValueType  # 3
+Global___Band: _TypeAlias = Band  # noqa: Y015
 
 class _AuditStage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -97,6 +149,8 @@ class RunSelector(_message.Message):
     BY_EXPERIMENT_FIELD_NUMBER: _builtins.int
     PATTERN_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    IN_TRASH_FIELD_NUMBER: _builtins.int
     by_experiment: _builtins.bool
     """Names are experiment names and stand for the newest run under each; otherwise
     they are run ids.
@@ -105,6 +159,10 @@ class RunSelector(_message.Message):
     """RE2 regular expression, found anywhere in the name. " | ", " & " (with the
     blanks) and a leading "!" join several: or, and, not.
     """
+    filter: _builtins.str
+    """Of those, the ones for which this is true: the language of docs/filters.md."""
+    in_trash: _builtins.bool
+    """The runs in the trash instead of the others."""
     @_builtins.property
     def names(self) -> _records_pb2.StringList: ...
     def __init__(
@@ -113,10 +171,12 @@ class RunSelector(_message.Message):
         by_experiment: _builtins.bool = ...,
         pattern: _builtins.str = ...,
         names: _records_pb2.StringList | None = ...,
+        filter: _builtins.str = ...,
+        in_trash: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "pattern", b"pattern", "pick", b"pick"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_experiment", b"by_experiment", "names", b"names", "pattern", b"pattern", "pick", b"pick"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_experiment", b"by_experiment", "filter", b"filter", "in_trash", b"in_trash", "names", b"names", "pattern", b"pattern", "pick", b"pick"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_pick: _TypeAlias = _typing.Literal["pattern", "names"]  # noqa: Y015
     _WhichOneofArgType_pick: _TypeAlias = _typing.Literal["pick", b"pick"]  # noqa: Y015
@@ -366,6 +426,7 @@ class FetchRunsTableRequest(_message.Message):
     SORT_BY_TYPE_FIELD_NUMBER: _builtins.int
     ASCENDING_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     sort_by: _builtins.str
     """A path; of a series its last value. Empty: sys/creation_time."""
@@ -375,6 +436,8 @@ class FetchRunsTableRequest(_message.Message):
     """Runs without the attribute come last either way."""
     limit: _builtins.int
     """0: no limit."""
+    cursor: _builtins.str
+    """Where to go on: next_cursor of the page before, with the same question and limit."""
     @_builtins.property
     def runs(self) -> Global___RunSelector: ...
     @_builtins.property
@@ -389,10 +452,11 @@ class FetchRunsTableRequest(_message.Message):
         sort_by_type: _builtins.str = ...,
         ascending: _builtins.bool = ...,
         limit: _builtins.int = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "runs", b"runs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "attributes", b"attributes", "limit", b"limit", "project", b"project", "runs", b"runs", "sort_by", b"sort_by", "sort_by_type", b"sort_by_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "attributes", b"attributes", "cursor", b"cursor", "limit", b"limit", "project", b"project", "runs", b"runs", "sort_by", b"sort_by", "sort_by_type", b"sort_by_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -403,19 +467,96 @@ class FetchRunsTableResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ARROW_FIELD_NUMBER: _builtins.int
+    TOTAL_RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
+    total_runs: _builtins.int
+    """In the first message of the answer: how many runs there are without the limit."""
+    next_cursor: _builtins.str
+    """In the first message: empty when nothing comes after this page."""
     def __init__(
         self,
         *,
         arrow: _builtins.bytes = ...,
+        total_runs: _builtins.int = ...,
+        next_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "next_cursor", b"next_cursor", "total_runs", b"total_runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchRunsTableResponse: _TypeAlias = FetchRunsTableResponse  # noqa: Y015
+
+@_typing.final
+class FetchRunGroupsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    SORT_BY_FIELD_NUMBER: _builtins.int
+    ASCENDING_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    sort_by: _builtins.str
+    """"run_count", or the path of a group_by, or "path.min", ".median", ".max" or ".mean" of an
+    attribute. Empty: the groups' values, ascending.
+    """
+    ascending: _builtins.bool
+    limit: _builtins.int
+    """0: no limit."""
+    @_builtins.property
+    def runs(self) -> Global___RunSelector: ...
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeName]:
+        """An empty type: numbers of all types as numbers, else the one type that the path has."""
+
+    @_builtins.property
+    def attributes(self) -> Global___AttributeSelector: ...
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        runs: Global___RunSelector | None = ...,
+        group_by: _abc.Iterable[Global___AttributeName] | None = ...,
+        attributes: Global___AttributeSelector | None = ...,
+        sort_by: _builtins.str = ...,
+        ascending: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "runs", b"runs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "attributes", b"attributes", "group_by", b"group_by", "limit", b"limit", "project", b"project", "runs", b"runs", "sort_by", b"sort_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchRunGroupsRequest: _TypeAlias = FetchRunGroupsRequest  # noqa: Y015
+
+@_typing.final
+class FetchRunGroupsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_FIELD_NUMBER: _builtins.int
+    TOTAL_GROUPS_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    total_groups: _builtins.int
+    """In the first message: how many groups there are without the limit."""
+    def __init__(
+        self,
+        *,
+        arrow: _builtins.bytes = ...,
+        total_groups: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "total_groups", b"total_groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchRunGroupsResponse: _TypeAlias = FetchRunGroupsResponse  # noqa: Y015
 
 @_typing.final
 class StepRange(_message.Message):
@@ -586,6 +727,189 @@ class FetchMetricBucketsResponse(_message.Message):
 Global___FetchMetricBucketsResponse: _TypeAlias = FetchMetricBucketsResponse  # noqa: Y015
 
 @_typing.final
+class FetchChartRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    X_AXIS_FIELD_NUMBER: _builtins.int
+    X_METRIC_FIELD_NUMBER: _builtins.int
+    FROM_X_FIELD_NUMBER: _builtins.int
+    TO_X_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    OWN_POINTS_ONLY_FIELD_NUMBER: _builtins.int
+    INCLUDE_PREVIEWS_FIELD_NUMBER: _builtins.int
+    SMOOTHING_FIELD_NUMBER: _builtins.int
+    SMOOTHING_AMOUNT_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    GROUP_ALL_FIELD_NUMBER: _builtins.int
+    BAND_FIELD_NUMBER: _builtins.int
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    x_axis: Global___XAxis.ValueType
+    x_metric: _builtins.str
+    """Path of the metric that is x, for X_AXIS_METRIC."""
+    from_x: _builtins.float
+    """Range wanted, in units of x; absent is open. Widened to whole columns."""
+    to_x: _builtins.float
+    width: _builtins.int
+    """Columns wanted over the range, as a chart's width in pixels. 1 to 10,000; 0: 1,000."""
+    own_points_only: _builtins.bool
+    include_previews: _builtins.bool
+    smoothing: Global___Smoothing.ValueType
+    smoothing_amount: _builtins.float
+    group_all: _builtins.bool
+    """All runs as one group."""
+    band: Global___Band.ValueType
+    @_builtins.property
+    def runs(self) -> Global___RunSelector: ...
+    @_builtins.property
+    def attributes(self) -> Global___AttributeSelector: ...
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeName]:
+        """Runs with equal values make a group, and the answer has a curve per group and path
+        instead of one per run and path.
+        """
+
+    @_builtins.property
+    def quantiles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of BAND_QUANTILES, ascending within [0, 1]. Empty: 0.25 and 0.75."""
+
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        runs: Global___RunSelector | None = ...,
+        attributes: Global___AttributeSelector | None = ...,
+        x_axis: Global___XAxis.ValueType = ...,
+        x_metric: _builtins.str = ...,
+        from_x: _builtins.float | None = ...,
+        to_x: _builtins.float | None = ...,
+        width: _builtins.int = ...,
+        own_points_only: _builtins.bool = ...,
+        include_previews: _builtins.bool = ...,
+        smoothing: Global___Smoothing.ValueType = ...,
+        smoothing_amount: _builtins.float = ...,
+        group_by: _abc.Iterable[Global___AttributeName] | None = ...,
+        group_all: _builtins.bool = ...,
+        band: Global___Band.ValueType = ...,
+        quantiles: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from_x", b"_from_x", "_to_x", b"_to_x", "attributes", b"attributes", "from_x", b"from_x", "runs", b"runs", "to_x", b"to_x"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_x", b"_from_x", "_to_x", b"_to_x", "attributes", b"attributes", "band", b"band", "from_x", b"from_x", "group_all", b"group_all", "group_by", b"group_by", "include_previews", b"include_previews", "own_points_only", b"own_points_only", "project", b"project", "quantiles", b"quantiles", "runs", b"runs", "smoothing", b"smoothing", "smoothing_amount", b"smoothing_amount", "to_x", b"to_x", "width", b"width", "x_axis", b"x_axis", "x_metric", b"x_metric"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__from_x: _TypeAlias = _typing.Literal["from_x"]  # noqa: Y015
+    _WhichOneofArgType__from_x: _TypeAlias = _typing.Literal["_from_x", b"_from_x"]  # noqa: Y015
+    _WhichOneofReturnType__to_x: _TypeAlias = _typing.Literal["to_x"]  # noqa: Y015
+    _WhichOneofArgType__to_x: _TypeAlias = _typing.Literal["_to_x", b"_to_x"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from_x) -> _WhichOneofReturnType__from_x | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__to_x) -> _WhichOneofReturnType__to_x | None: ...
+
+Global___FetchChartRequest: _TypeAlias = FetchChartRequest  # noqa: Y015
+
+@_typing.final
+class ChartInfo(_message.Message):
+    """Edges and what the answer stands for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_X_FIELD_NUMBER: _builtins.int
+    TO_X_FIELD_NUMBER: _builtins.int
+    COLUMN_WIDTH_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    from_x: _builtins.float
+    to_x: _builtins.float
+    column_width: _builtins.float
+    """Width of a column, in units of x; 0 where columns are not of one width."""
+    points: _builtins.int
+    """Points that the answer stands for, those that aren't finite among them."""
+    runs: _builtins.int
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Limits that the answer ran into, for people. Empty: nothing was left out."""
+
+    def __init__(
+        self,
+        *,
+        from_x: _builtins.float = ...,
+        to_x: _builtins.float = ...,
+        column_width: _builtins.float = ...,
+        points: _builtins.int = ...,
+        runs: _builtins.int = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column_width", b"column_width", "from_x", b"from_x", "notes", b"notes", "points", b"points", "runs", b"runs", "to_x", b"to_x"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChartInfo: _TypeAlias = ChartInfo  # noqa: Y015
+
+@_typing.final
+class FetchChartResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_FIELD_NUMBER: _builtins.int
+    INFO_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    @_builtins.property
+    def info(self) -> Global___ChartInfo: ...
+    def __init__(
+        self,
+        *,
+        arrow: _builtins.bytes = ...,
+        info: Global___ChartInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "info", b"info"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchChartResponse: _TypeAlias = FetchChartResponse  # noqa: Y015
+
+@_typing.final
+class StreamMetricsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    TAIL_LIMIT_FIELD_NUMBER: _builtins.int
+    INCLUDE_PREVIEWS_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    tail_limit: _builtins.int
+    """Begin with so many points from the end of each series. 0: only what is new."""
+    include_previews: _builtins.bool
+    @_builtins.property
+    def runs(self) -> Global___RunSelector: ...
+    @_builtins.property
+    def attributes(self) -> Global___AttributeSelector: ...
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        runs: Global___RunSelector | None = ...,
+        attributes: Global___AttributeSelector | None = ...,
+        tail_limit: _builtins.int = ...,
+        include_previews: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "runs", b"runs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "include_previews", b"include_previews", "project", b"project", "runs", b"runs", "tail_limit", b"tail_limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamMetricsRequest: _TypeAlias = StreamMetricsRequest  # noqa: Y015
+
+@_typing.final
 class FetchSeriesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -595,9 +919,14 @@ class FetchSeriesRequest(_message.Message):
     STEP_RANGE_FIELD_NUMBER: _builtins.int
     TAIL_LIMIT_FIELD_NUMBER: _builtins.int
     OWN_POINTS_ONLY_FIELD_NUMBER: _builtins.int
+    CONTAINING_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     tail_limit: _builtins.int
     own_points_only: _builtins.bool
+    containing: _builtins.str
+    """RE2 regular expression, found anywhere in a string's value; points of other types and
+    strings without it are left out. Empty: all. tail_limit counts what is left.
+    """
     @_builtins.property
     def runs(self) -> Global___RunSelector: ...
     @_builtins.property
@@ -613,10 +942,11 @@ class FetchSeriesRequest(_message.Message):
         step_range: Global___StepRange | None = ...,
         tail_limit: _builtins.int = ...,
         own_points_only: _builtins.bool = ...,
+        containing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "runs", b"runs", "step_range", b"step_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "own_points_only", b"own_points_only", "project", b"project", "runs", b"runs", "step_range", b"step_range", "tail_limit", b"tail_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "containing", b"containing", "own_points_only", b"own_points_only", "project", b"project", "runs", b"runs", "step_range", b"step_range", "tail_limit", b"tail_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

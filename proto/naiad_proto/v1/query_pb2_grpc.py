@@ -59,6 +59,11 @@ class QueryServiceStub(object):
                 request_serializer=naiad_dot_v1_dot_query__pb2.FetchRunsTableRequest.SerializeToString,
                 response_deserializer=naiad_dot_v1_dot_query__pb2.FetchRunsTableResponse.FromString,
                 _registered_method=True)
+        self.FetchRunGroups = channel.unary_stream(
+                '/naiad.v1.QueryService/FetchRunGroups',
+                request_serializer=naiad_dot_v1_dot_query__pb2.FetchRunGroupsRequest.SerializeToString,
+                response_deserializer=naiad_dot_v1_dot_query__pb2.FetchRunGroupsResponse.FromString,
+                _registered_method=True)
         self.FetchMetrics = channel.unary_stream(
                 '/naiad.v1.QueryService/FetchMetrics',
                 request_serializer=naiad_dot_v1_dot_query__pb2.FetchMetricsRequest.SerializeToString,
@@ -68,6 +73,16 @@ class QueryServiceStub(object):
                 '/naiad.v1.QueryService/FetchMetricBuckets',
                 request_serializer=naiad_dot_v1_dot_query__pb2.FetchMetricBucketsRequest.SerializeToString,
                 response_deserializer=naiad_dot_v1_dot_query__pb2.FetchMetricBucketsResponse.FromString,
+                _registered_method=True)
+        self.FetchChart = channel.unary_stream(
+                '/naiad.v1.QueryService/FetchChart',
+                request_serializer=naiad_dot_v1_dot_query__pb2.FetchChartRequest.SerializeToString,
+                response_deserializer=naiad_dot_v1_dot_query__pb2.FetchChartResponse.FromString,
+                _registered_method=True)
+        self.StreamMetrics = channel.unary_stream(
+                '/naiad.v1.QueryService/StreamMetrics',
+                request_serializer=naiad_dot_v1_dot_query__pb2.StreamMetricsRequest.SerializeToString,
+                response_deserializer=naiad_dot_v1_dot_query__pb2.FetchMetricsResponse.FromString,
                 _registered_method=True)
         self.FetchSeries = channel.unary_stream(
                 '/naiad.v1.QueryService/FetchSeries',
@@ -126,6 +141,16 @@ class QueryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchRunGroups(self, request, context):
+        """Runs grouped by the values of attributes. Columns: one per `group_by` named
+        "path:type" (null: runs without it), run_count (uint64), then for each numeric
+        attribute "path:type" a struct<count uint64, min, median, max, mean float64> of
+        its finite values in the group.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FetchMetrics(self, request, context):
         """Columns: run, path (dictionary strings), step (int64 micro-steps), timestamp
         (timestamp[ms, UTC]), value (float64), preview (bool), preview_completion
@@ -140,6 +165,23 @@ class QueryServiceServicer(object):
         min_x, min_y, max_x, max_y, sum_y (float64), finite_count, nan_count,
         positive_infinity_count, negative_infinity_count (uint64). A bucket is the
         half-open range [from_x, to_x); buckets without points are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchChart(self, request, context):
+        """What a chart shows: buckets as of FetchMetricBuckets, smoothed or gathered into
+        bands over groups of runs. The first message has the ChartInfo; columns are
+        described there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamMetrics(self, request, context):
+        """New points of metrics as they become readable, in the columns of FetchMetrics,
+        until the caller goes: the live tail. An empty `arrow` says that it still lives.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +248,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     request_deserializer=naiad_dot_v1_dot_query__pb2.FetchRunsTableRequest.FromString,
                     response_serializer=naiad_dot_v1_dot_query__pb2.FetchRunsTableResponse.SerializeToString,
             ),
+            'FetchRunGroups': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchRunGroups,
+                    request_deserializer=naiad_dot_v1_dot_query__pb2.FetchRunGroupsRequest.FromString,
+                    response_serializer=naiad_dot_v1_dot_query__pb2.FetchRunGroupsResponse.SerializeToString,
+            ),
             'FetchMetrics': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchMetrics,
                     request_deserializer=naiad_dot_v1_dot_query__pb2.FetchMetricsRequest.FromString,
@@ -215,6 +262,16 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.FetchMetricBuckets,
                     request_deserializer=naiad_dot_v1_dot_query__pb2.FetchMetricBucketsRequest.FromString,
                     response_serializer=naiad_dot_v1_dot_query__pb2.FetchMetricBucketsResponse.SerializeToString,
+            ),
+            'FetchChart': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchChart,
+                    request_deserializer=naiad_dot_v1_dot_query__pb2.FetchChartRequest.FromString,
+                    response_serializer=naiad_dot_v1_dot_query__pb2.FetchChartResponse.SerializeToString,
+            ),
+            'StreamMetrics': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamMetrics,
+                    request_deserializer=naiad_dot_v1_dot_query__pb2.StreamMetricsRequest.FromString,
+                    response_serializer=naiad_dot_v1_dot_query__pb2.FetchMetricsResponse.SerializeToString,
             ),
             'FetchSeries': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchSeries,
@@ -383,6 +440,33 @@ class QueryService(object):
             _registered_method=True)
 
     @staticmethod
+    def FetchRunGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/naiad.v1.QueryService/FetchRunGroups',
+            naiad_dot_v1_dot_query__pb2.FetchRunGroupsRequest.SerializeToString,
+            naiad_dot_v1_dot_query__pb2.FetchRunGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def FetchMetrics(request,
             target,
             options=(),
@@ -426,6 +510,60 @@ class QueryService(object):
             '/naiad.v1.QueryService/FetchMetricBuckets',
             naiad_dot_v1_dot_query__pb2.FetchMetricBucketsRequest.SerializeToString,
             naiad_dot_v1_dot_query__pb2.FetchMetricBucketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchChart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/naiad.v1.QueryService/FetchChart',
+            naiad_dot_v1_dot_query__pb2.FetchChartRequest.SerializeToString,
+            naiad_dot_v1_dot_query__pb2.FetchChartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/naiad.v1.QueryService/StreamMetrics',
+            naiad_dot_v1_dot_query__pb2.StreamMetricsRequest.SerializeToString,
+            naiad_dot_v1_dot_query__pb2.FetchMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

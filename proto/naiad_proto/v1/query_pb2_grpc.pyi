@@ -45,6 +45,12 @@ class QueryServiceStub:
     """Columns: run_id string, experiment string, then one per attribute named
     "path:type" in the order asked (by pattern: in alphabetical order).
     """
+    FetchRunGroups: _grpc.UnaryStreamMultiCallable[_query_pb2.FetchRunGroupsRequest, _query_pb2.FetchRunGroupsResponse]
+    """Runs grouped by the values of attributes. Columns: one per `group_by` named
+    "path:type" (null: runs without it), run_count (uint64), then for each numeric
+    attribute "path:type" a struct<count uint64, min, median, max, mean float64> of
+    its finite values in the group.
+    """
     FetchMetrics: _grpc.UnaryStreamMultiCallable[_query_pb2.FetchMetricsRequest, _query_pb2.FetchMetricsResponse]
     """Columns: run, path (dictionary strings), step (int64 micro-steps), timestamp
     (timestamp[ms, UTC]), value (float64), preview (bool), preview_completion
@@ -55,6 +61,15 @@ class QueryServiceStub:
     min_x, min_y, max_x, max_y, sum_y (float64), finite_count, nan_count,
     positive_infinity_count, negative_infinity_count (uint64). A bucket is the
     half-open range [from_x, to_x); buckets without points are left out.
+    """
+    FetchChart: _grpc.UnaryStreamMultiCallable[_query_pb2.FetchChartRequest, _query_pb2.FetchChartResponse]
+    """What a chart shows: buckets as of FetchMetricBuckets, smoothed or gathered into
+    bands over groups of runs. The first message has the ChartInfo; columns are
+    described there.
+    """
+    StreamMetrics: _grpc.UnaryStreamMultiCallable[_query_pb2.StreamMetricsRequest, _query_pb2.FetchMetricsResponse]
+    """New points of metrics as they become readable, in the columns of FetchMetrics,
+    until the caller goes: the live tail. An empty `arrow` says that it still lives.
     """
     FetchSeries: _grpc.UnaryStreamMultiCallable[_query_pb2.FetchSeriesRequest, _query_pb2.FetchSeriesResponse]
     """String, histogram and file series. Columns: run, path, type (dictionary
@@ -84,6 +99,12 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Columns: run_id string, experiment string, then one per attribute named
     "path:type" in the order asked (by pattern: in alphabetical order).
     """
+    FetchRunGroups: _aio.UnaryStreamMultiCallable[_query_pb2.FetchRunGroupsRequest, _query_pb2.FetchRunGroupsResponse]  # type: ignore[assignment]
+    """Runs grouped by the values of attributes. Columns: one per `group_by` named
+    "path:type" (null: runs without it), run_count (uint64), then for each numeric
+    attribute "path:type" a struct<count uint64, min, median, max, mean float64> of
+    its finite values in the group.
+    """
     FetchMetrics: _aio.UnaryStreamMultiCallable[_query_pb2.FetchMetricsRequest, _query_pb2.FetchMetricsResponse]  # type: ignore[assignment]
     """Columns: run, path (dictionary strings), step (int64 micro-steps), timestamp
     (timestamp[ms, UTC]), value (float64), preview (bool), preview_completion
@@ -94,6 +115,15 @@ class QueryServiceAsyncStub(QueryServiceStub):
     min_x, min_y, max_x, max_y, sum_y (float64), finite_count, nan_count,
     positive_infinity_count, negative_infinity_count (uint64). A bucket is the
     half-open range [from_x, to_x); buckets without points are left out.
+    """
+    FetchChart: _aio.UnaryStreamMultiCallable[_query_pb2.FetchChartRequest, _query_pb2.FetchChartResponse]  # type: ignore[assignment]
+    """What a chart shows: buckets as of FetchMetricBuckets, smoothed or gathered into
+    bands over groups of runs. The first message has the ChartInfo; columns are
+    described there.
+    """
+    StreamMetrics: _aio.UnaryStreamMultiCallable[_query_pb2.StreamMetricsRequest, _query_pb2.FetchMetricsResponse]  # type: ignore[assignment]
+    """New points of metrics as they become readable, in the columns of FetchMetrics,
+    until the caller goes: the live tail. An empty `arrow` says that it still lives.
     """
     FetchSeries: _aio.UnaryStreamMultiCallable[_query_pb2.FetchSeriesRequest, _query_pb2.FetchSeriesResponse]  # type: ignore[assignment]
     """String, histogram and file series. Columns: run, path, type (dictionary
@@ -152,6 +182,18 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def FetchRunGroups(
+        self,
+        request: _query_pb2.FetchRunGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_query_pb2.FetchRunGroupsResponse], _abc.AsyncIterator[_query_pb2.FetchRunGroupsResponse]]:
+        """Runs grouped by the values of attributes. Columns: one per `group_by` named
+        "path:type" (null: runs without it), run_count (uint64), then for each numeric
+        attribute "path:type" a struct<count uint64, min, median, max, mean float64> of
+        its finite values in the group.
+        """
+
+    @_abc_1.abstractmethod
     def FetchMetrics(
         self,
         request: _query_pb2.FetchMetricsRequest,
@@ -172,6 +214,27 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         min_x, min_y, max_x, max_y, sum_y (float64), finite_count, nan_count,
         positive_infinity_count, negative_infinity_count (uint64). A bucket is the
         half-open range [from_x, to_x); buckets without points are left out.
+        """
+
+    @_abc_1.abstractmethod
+    def FetchChart(
+        self,
+        request: _query_pb2.FetchChartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_query_pb2.FetchChartResponse], _abc.AsyncIterator[_query_pb2.FetchChartResponse]]:
+        """What a chart shows: buckets as of FetchMetricBuckets, smoothed or gathered into
+        bands over groups of runs. The first message has the ChartInfo; columns are
+        described there.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamMetrics(
+        self,
+        request: _query_pb2.StreamMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_query_pb2.FetchMetricsResponse], _abc.AsyncIterator[_query_pb2.FetchMetricsResponse]]:
+        """New points of metrics as they become readable, in the columns of FetchMetrics,
+        until the caller goes: the live tail. An empty `arrow` says that it still lives.
         """
 
     @_abc_1.abstractmethod
