@@ -43,7 +43,15 @@ def chunks(content: bytes = CONTENT, size: int = 1 << 20) -> Iterator[UploadFile
 
 async def send(ingest: Ingest, *requests: UploadFileRequest, token: str = "") -> FileReference:
     metadata = [("authorization", f"Bearer {token}")] if token else []
-    return (await ingest.stub.UploadFile(iter(requests), metadata=metadata, timeout=20)).file
+    while True:
+        try:
+            call = ingest.stub.UploadFile(iter(requests), metadata=metadata, timeout=20)
+            return (await call).file
+        except grpc.aio.AioRpcError as error:
+            # gRPC's asyncio client loses the server's answer when that comes while a message is
+            # being sent. The shipper's, which is synchronous, doesn't.
+            if "SendMessageOperation" not in str(error.debug_error_string()):
+                raise
 
 
 async def content_of(ingest: Ingest, key: str) -> bytes:
