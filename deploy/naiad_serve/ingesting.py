@@ -8,7 +8,7 @@ from naiad_auth import TokenFileError, TokenStore
 from naiad_consumers.writer import GROUP as WRITER_GROUP
 from naiad_eventlog import EventLogError
 from naiad_files import FileStore, FileStoreError, open_file_store
-from naiad_ingest import IngestService, metrics
+from naiad_ingest import Admission, IngestService, metrics
 from naiad_ingest.service import SERVICE
 from naiad_serve import engines
 from naiad_serve.address import free_port
@@ -31,7 +31,7 @@ async def ingest(settings: IngestSettings, process: Process) -> None:
     service = IngestService(
         event_log,
         files,
-        max_bytes_in_flight=settings.ingest_max_bytes,
+        admission=Admission(settings.ingest_max_bytes),
         throttle=throttle(settings, process),
     )
     await engines.until_there(process, "reading of epochs", service.start, EventLogError)

@@ -163,7 +163,7 @@ async def test_a_session_that_the_brokers_refuse_is_named(kafka_url: str) -> Non
     async with await open_event_log(fresh(kafka_url, session_seconds=1)) as log:
         await log.create_topics([Topic("river")])
         async with asyncio.timeout(10):
-            with pytest.raises(EventLogError, match="'g' could not be joined: .*session_seconds"):
+            with pytest.raises(EventLogError, match=r"'g' could not be joined: .*session_seconds"):
                 await log.subscribe("river", "g")
 
 
