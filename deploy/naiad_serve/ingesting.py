@@ -16,6 +16,7 @@ from naiad_serve.calls import CallObserver
 from naiad_serve.errors import StartError
 from naiad_serve.grpcserver import GrpcServer
 from naiad_serve.logwatch import watch_log
+from naiad_serve.memory import give_back_freed
 from naiad_serve.process import Process
 from naiad_serve.stages import IngestSettings, Serving
 from naiad_state import Limits, State, Throttle
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 
 async def ingest(settings: IngestSettings, process: Process) -> None:
+    give_back_freed()
     check_port(settings)
     tokens = token_store(settings)
     event_log = await engines.event_log(process, settings.event_log)
