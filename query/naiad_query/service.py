@@ -21,7 +21,7 @@ from naiad_proto.v1.query_pb2_grpc import (
     QueryServiceServicer,
     add_QueryServiceServicer_to_server,
 )
-from naiad_query import asking
+from naiad_query import asking, charts
 from naiad_query.chunks import chunks, table_chunks
 from naiad_query.errors import Refused, invalid, of_store
 from naiad_query.keeping import KeptTables
@@ -33,9 +33,10 @@ from naiad_store import Store, StoreError
 from naiad_store.selects import attributes, inheritance, watermarks
 from naiad_store.selects.attributes import Attribute, What
 from naiad_store.selects.buckets import metric_buckets
+from naiad_store.selects.chart import ChartPoints
 from naiad_store.selects.derived import derived_names
 from naiad_store.selects.points import SERIES, TIME, metric_points, series_points
-from naiad_store.selects.runs import projects, select_runs
+from naiad_store.selects.runs import RunRow, projects, select_runs
 from naiad_store.selects.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ _SERIES = pa.schema(
 class _Asked(NamedTuple):
     """Of a question about points: whose, by which name, and which series they have."""
 
+    rows: Sequence[RunRow]
     scope: Scope
     runs: Names
     names: Sequence[Attribute]
@@ -257,6 +259,42 @@ class QueryService(QueryServiceServicer):
         async for arrow in self._stream(context, answer):
             yield pb.FetchMetricBucketsResponse(arrow=arrow)
 
+    async def FetchChart(
+        self, request: pb.FetchChartRequest, context: Context
+    ) -> AsyncIterator[pb.FetchChartResponse]:
+        def answer() -> Iterator[pb.FetchChartResponse]:
+            self._need(request.project)
+            plan = charts.Plan.of(request)
+            what = asking.what(request.attributes, "float_series")
+            asked = self._asked(request.project, request.runs, what, request.own_points_only)
+            charts.need_x_metric(self._store, request, asked.rows)
+            groups = charts.groups_of(self._store, request, asked.rows)
+            paths = [name.path for name in asked.names]
+            points = ChartPoints(
+                self._store,
+                asked.scope,
+                paths,
+                plan.axis,
+                plan.x_metric,
+                request.include_previews,
+            )
+            found = self._table(
+                repr(("chart", asked.scope, paths, plan, charts.key_of(groups))).encode(),
+                lambda: watermarks.of_runs(self._store, request.project, asked.scope.sources),
+                charts.Chart(points, plan, groups).table,
+            )
+            info = charts.info_of(found)
+            if groups is None:
+                found = found.set_column(0, "run", asked.runs.column(found.column("place")))
+                found = found.set_column(1, "path", words(found.column("path")))
+            pieces = table_chunks(found.replace_schema_metadata())
+            yield pb.FetchChartResponse(arrow=next(pieces), info=info)
+            for piece in pieces:
+                yield pb.FetchChartResponse(arrow=piece)
+
+        async for response in self._stream(context, answer):
+            yield response
+
     async def FetchSeries(
         self, request: pb.FetchSeriesRequest, context: Context
     ) -> AsyncIterator[pb.FetchSeriesResponse]:
@@ -271,7 +309,12 @@ class QueryService(QueryServiceServicer):
             for name in asked.names:
                 paths.setdefault(name.type, []).append(name.path)
             found = series_points(
-                self._store, asked.scope, paths, steps=steps, tail_limit=request.tail_limit
+                self._store,
+                asked.scope,
+                paths,
+                steps=steps,
+                tail_limit=request.tail_limit,
+                containing=request.containing,
             )
             yield from chunks(
                 _SERIES,
@@ -368,6 +411,7 @@ class QueryService(QueryServiceServicer):
         else:
             found = inheritance.names(self._store, project, runs, what)
         return _Asked(
+            runs,
             Scope.of(self._store, project, runs, own_points_only=own_points_only),
             Names(runs, by_experiment=selector.by_experiment),
             found,
@@ -397,12 +441,12 @@ class QueryService(QueryServiceServicer):
         raise AssertionError("abort raises")
 
     async def _stream(
-        self, context: Context, answer: Callable[[], Iterator[bytes]]
-    ) -> AsyncIterator[bytes]:
-        pieces: Iterator[bytes] | None = None
+        self, context: Context, answer: Callable[[], Iterator[T]]
+    ) -> AsyncIterator[T]:
+        pieces: Iterator[T] | None = None
         context_of_call = contextvars.copy_context()
 
-        def step() -> bytes | None:
+        def step() -> T | None:
             nonlocal pieces
             pieces = pieces or answer()
             return next(pieces, None)
