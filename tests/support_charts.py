@@ -27,35 +27,32 @@ def finite(line: Line) -> list[Point]:
 
 def smoothed(line: Line, at: float, kind: str, amount: float, span: float) -> tuple[float, float]:
     """The value at x = `at`, and how large what it is a mean of is."""
-    weights = []
-    for point in finite(line):
-        far = at - point.x
-        if kind == "ema":
-            if far < 0:
-                continue
-            lost = far / span * 1000 * -math.log(min(math.sqrt(amount), 0.999)) if span else 0.0
-            if lost > 100:
-                continue
-            weight = math.exp(-lost)
-        elif kind == "mean":
-            if not at - amount / 2 <= point.x <= at + amount / 2:
-                continue
-            weight = 1.0
-        else:
-            if abs(far) > 8 * amount:
-                continue
-            weight = math.exp(-0.5 * (far / amount) ** 2)
-        weights.append((weight, point.y))
-    total = math.fsum(weight for weight, _ in weights)
-    value = math.fsum(weight * y for weight, y in weights) / total
-    return value, math.fsum(weight * abs(y) for weight, y in weights) / total
+    x = np.array([point.x for point in finite(line)])
+    y = np.array([point.y for point in finite(line)], np.longdouble)
+    far = at - x
+    if kind == "ema":
+        lost = -np.log(min(np.sqrt(amount), 0.999)) * 1000 * far / (span or 1.0)
+        weights = np.where((far >= 0) & (lost <= 100), np.exp(-np.maximum(lost, 0)), 0)
+    elif kind == "mean":
+        weights = ((x >= at - amount / 2) & (x <= at + amount / 2)).astype(float)
+    else:
+        weights = np.where(np.abs(far) <= 8 * amount, np.exp(-0.5 * (far / amount) ** 2), 0)
+    total = weights.sum()
+    return float((weights * y).sum() / total), float((weights * abs(y)).sum() / total)
 
 
-def columns(line: Line, width: float) -> dict[int, list[Point]]:
+# Of the store in one of the axis, where there are any.
+UNITS = {"step": 1_000_000, "time": 1000, "relative_time": 1000}
+
+
+def columns(line: Line, width: float, axis: str) -> dict[int, list[Point]]:
     """Points by number of their column, in the order of x."""
     found = defaultdict(list)
+    unit = UNITS.get(axis)
     for point in sorted(line):
-        found[math.floor(point.x / width)].append(point)
+        # Quotients of what is no power of two would be off at the edges.
+        exact = (round(point.x * unit), round(width * unit)) if unit else (point.x, width)
+        found[math.floor(exact[0] // exact[1])].append(point)
     return found
 
 
@@ -71,6 +68,7 @@ class BandRow(NamedTuple):
 def band_rows(
     lines: Sequence[Line],
     width: float,
+    axis: str,
     band: str,
     quantiles: tuple[float, float] = (0.25, 0.75),
     values: Sequence[Mapping[int, float]] | None = None,
@@ -78,7 +76,7 @@ def band_rows(
     """By number of the column, of one group. `values`: of each line its smoothed curve."""
     inside: dict[int, list[tuple[int, list[Point]]]] = defaultdict(list)
     for number, line in enumerate(lines):
-        for column, points in columns(line, width).items():
+        for column, points in columns(line, width, axis).items():
             inside[column].append((number, points))
     answer = {}
     for column, parts in inside.items():

@@ -49,14 +49,16 @@ class Endless:
     def __init__(self, schema: pa.Schema) -> None:
         self._sink = _Sink()
         self._writer = pa.ipc.new_stream(self._sink, schema)
+        # The schema goes out with the first batch: so here is one, and readers have it at once.
+        self._writer.write_batch(pa.RecordBatch.from_pylist([], schema=schema))
 
     def pieces(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
-        """The batches whole, so that a reader need not wait for what comes after them; the first
-        time with the schema, also without any."""
+        """Each batch whole, so that a reader need not wait for what comes after it; the first
+        time an empty one before them."""
+        yield from _cut(self._sink.take())
         for batch in batches:
             self._writer.write_batch(batch)
             yield from _cut(self._sink.take())
-        yield from _cut(self._sink.take())
 
 
 def chunks(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import logging
@@ -28,6 +29,7 @@ from naiad_query.keeping import KeptTables
 from naiad_query.naming import WORDS, Names, words
 from naiad_query.sql import Sql
 from naiad_query.table import runs_table
+from naiad_query.tails import Followed, Tail, Tails
 from naiad_state import Cache
 from naiad_store import Store, StoreError
 from naiad_store.selects import attributes, inheritance, watermarks
@@ -35,6 +37,7 @@ from naiad_store.selects.attributes import Attribute, What
 from naiad_store.selects.buckets import metric_buckets
 from naiad_store.selects.chart import ChartPoints
 from naiad_store.selects.derived import derived_names
+from naiad_store.selects.patterns import try_pattern
 from naiad_store.selects.points import SERIES, TIME, metric_points, series_points
 from naiad_store.selects.runs import RunRow, projects, select_runs
 from naiad_store.selects.scope import Scope
@@ -109,6 +112,7 @@ class QueryService(QueryServiceServicer):
         self._kept = KeptTables(cache, version) if cache else None
         self._files = files
         self._sql = Sql(store)
+        self._tails = Tails()
         self._info = pb.GetServerInfoResponse(
             version=version, dashboard_url=dashboard_url, mode=mode
         )
@@ -116,6 +120,10 @@ class QueryService(QueryServiceServicer):
 
     def add_to(self, server: grpc.aio.Server) -> None:
         add_QueryServiceServicer_to_server(self, server)
+
+    def end_streams(self) -> None:
+        """For before the server stops: calls that go on until the caller goes end now."""
+        self._tails.end()
 
     def close(self) -> None:
         """For after the last call."""
@@ -200,18 +208,7 @@ class QueryService(QueryServiceServicer):
                     tail_limit=request.tail_limit,
                     include_previews=request.include_previews,
                 ):
-                    yield pa.record_batch(
-                        [
-                            asked.runs.column(batch.column("place")),
-                            words(batch.column("path")),
-                            batch.column("x"),
-                            batch.column("ts").cast(TIME),
-                            batch.column("value"),
-                            batch.column("preview").cast(pa.bool_()),
-                            batch.column("completion"),
-                        ],
-                        schema=_METRICS,
-                    )
+                    yield _metrics(batch, asked.runs)
 
             yield from chunks(_METRICS, batches())
 
@@ -295,6 +292,30 @@ class QueryService(QueryServiceServicer):
         async for response in self._stream(context, answer):
             yield response
 
+    async def StreamMetrics(
+        self, request: pb.StreamMetricsRequest, context: Context
+    ) -> AsyncIterator[pb.FetchMetricsResponse]:
+        def ask() -> Followed:
+            # Each time: a token may have lost its right, a project its runs.
+            self._need(request.project)
+            what = asking.what(request.attributes, "float_series")
+            asked = self._asked(request.project, request.runs, what, False)
+            paths = [name.path for name in asked.names]
+            return Followed(asked.rows, asked.scope, asked.runs, paths)
+
+        tail = Tail(self._store, request, ask, _METRICS, _metrics)
+        try:
+            async with contextlib.aclosing(self._tails.follow(tail, self._in_thread)) as pieces:
+                async for piece in pieces:
+                    yield pb.FetchMetricsResponse(arrow=piece)
+        except Refused as refused:
+            reason = refused
+        except StoreError as error:
+            reason = of_store(error)
+        else:
+            return
+        await context.abort(reason.code, reason.message)
+
     async def FetchSeries(
         self, request: pb.FetchSeriesRequest, context: Context
     ) -> AsyncIterator[pb.FetchSeriesResponse]:
@@ -304,6 +325,11 @@ class QueryService(QueryServiceServicer):
                 request.attributes, "string_series", "histogram_series", "file_series"
             )
             steps = asking.steps(request.step_range)
+            if request.containing:
+                try:
+                    try_pattern(self._store, request.containing)
+                except StoreError as error:
+                    raise of_store(error, f"containing {shorten(request.containing)!r}") from error
             asked = self._asked(request.project, request.runs, what, request.own_points_only)
             paths: dict[str, list[str]] = {}
             for name in asked.names:
@@ -469,6 +495,21 @@ class QueryService(QueryServiceServicer):
                 # Ends the store's question when the caller has gone.
                 await loop.run_in_executor(self._threads, getattr(pieces, "close", _nothing))
         await context.abort(reason.code, reason.message)
+
+
+def _metrics(batch: pa.RecordBatch, runs: Names) -> pa.RecordBatch:
+    return pa.record_batch(
+        [
+            runs.column(batch.column("place")),
+            words(batch.column("path")),
+            batch.column("x"),
+            batch.column("ts").cast(TIME),
+            batch.column("value"),
+            batch.column("preview").cast(pa.bool_()),
+            batch.column("completion"),
+        ],
+        schema=_METRICS,
+    )
 
 
 def _nothing() -> None: ...

@@ -38,6 +38,7 @@ from naiad_proto.v1.query_pb2 import (
     RunSelector,
     Smoothing,
     StepRange,
+    StreamMetricsRequest,
     XAxis,
 )
 from naiad_proto.v1.query_pb2_grpc import QueryServiceStub
@@ -73,6 +74,37 @@ _BANDS = {
 class _Chunk(Protocol):
     @property
     def arrow(self) -> bytes: ...
+
+
+class _Incoming:
+    """A file whose end is the end of a call."""
+
+    closed = False
+
+    def __init__(self, chunks: Iterator[_Chunk]) -> None:
+        self._chunks = chunks
+        self._waiting = bytearray()
+
+    def read(self, size: int) -> bytes:
+        while len(self._waiting) < size:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            self._waiting += chunk.arrow
+        taken = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        return taken
+
+    def close(self) -> None: ...
+    def flush(self) -> None: ...
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -219,6 +251,34 @@ class QueryClient:
                 include_previews=include_previews,
             ),
         )
+
+    def stream_metrics(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        tail_limit: int = 0,
+        include_previews: bool = False,
+    ) -> Iterator[pa.RecordBatch]:
+        """New points as they become readable, in the columns of `FetchMetrics`, until the
+        iterator is closed: without a timeout. An empty batch comes first: from then on none is
+        missed. A point may come twice; of two with one (run, path, step) the later one counts."""
+        request = StreamMetricsRequest(
+            project=project,
+            runs=runs.message(),
+            attributes=attributes.message(),
+            tail_limit=tail_limit,
+            include_previews=include_previews,
+        )
+        call = self._stub.StreamMetrics(request)
+        try:
+            with pa.ipc.open_stream(_Incoming(call)) as batches:
+                yield from batches
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+        finally:
+            call.cancel()
 
     def metric_buckets(
         self,

@@ -94,13 +94,14 @@ class Chart:
             return columns, _nothing(plan)
         unit = UNITS[plan.axis]
         from_x, to_x = columns["from_x"].to_numpy(), columns["to_x"].to_numpy()
-        width = float(np.rint((to_x - from_x).max() * unit) / unit)
-        low, high = float(from_x.min()), float(to_x.max())
+        # Whole numbers, as the grid is made of.
+        width = round(float((to_x - from_x).max()) * unit)
+        low, high = round(float(from_x.min()) * unit), round(float(to_x.max()) * unit)
         if plan.from_x is not None:
-            low = min(low, math.floor(plan.from_x / width) * width)
+            low = min(low, math.floor(plan.from_x * unit) // width * width)
         if plan.to_x is not None:
-            high = max(high, (math.floor(plan.to_x / width) + 1) * width)
-        return columns, pb.ChartInfo(from_x=low, to_x=high, column_width=width)
+            high = max(high, (math.ceil(plan.to_x * unit) // width + 1) * width)
+        return columns, pb.ChartInfo(from_x=low / unit, to_x=high / unit, column_width=width / unit)
 
     def _by_metric(self) -> tuple[pa.Table, pb.ChartInfo]:
         plan = self.plan
@@ -176,7 +177,7 @@ class Chart:
         self, columns: pa.Table, low: float, high: float, width: float, series: int
     ) -> Iterator[tuple[_Series, Floats, Floats, Floats]]:
         """Tables of points, or of what stands for them: series, x, y, and how many each is."""
-        count = self.points.count(self.points.steps(low, high))
+        count = self.points.count(self.points.steps(low, high), only_drawn=True)
         why = self._too_many(columns, count, low, high, series)
         if not why:
             for table in self.points.finite(low, high):

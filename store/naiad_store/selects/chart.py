@@ -89,21 +89,16 @@ class ChartPoints:
         return sorted({*self.paths, self.x_metric} - {""})
 
     def of(self, places: Sequence[int]) -> ChartPoints:
-        """The same of some of the runs, numbered as they stand in `places`."""
-        runs = [self.scope.runs[place] for place in places]
-        stretches = self.scope.stretches
-        if stretches is not None:
-            numbers = {place: number for number, place in enumerate(places)}
-            stretches = [
-                one._replace(place=numbers[one.place]) for one in stretches if one.place in numbers
-            ]
-        return replace(self, scope=replace(self.scope, runs=runs, stretches=stretches))
+        """The same of some of the runs."""
+        return replace(self, scope=part_of(self.scope, places))
 
-    def count(self, steps: Range = ALL) -> int:
-        """Rows that have to be read, of x_metric too: at least as many as there are points."""
+    def count(self, steps: Range = ALL, *, only_drawn: bool = False) -> int:
+        """Rows that have to be read, of x_metric too unless only those of `paths` are meant: at
+        least as many as there are points."""
         given: dict[str, object] = {}
+        paths = self.paths if only_drawn else self._read
         sql = self.scope.points(
-            "points", {}, self._read, given, steps=steps, keep=self._keep, final=False
+            "points", {}, paths, given, steps=steps, keep=self._keep, final=False
         )
         found = self.store.query(f"SELECT count() AS rows FROM ({sql})", given)
         return int(found.column(0)[0].as_py())
@@ -183,7 +178,7 @@ class ChartPoints:
                 """,
                 given,
             ).select(BUCKETS.names)
-            tables.append(_renumbered(found.cast(BUCKETS), part))
+            tables.append(renumbered(found.cast(BUCKETS), part))
         return pa.concat_tables(tables)
 
     # --- points ------------------------------------------------------------------------------
@@ -216,7 +211,7 @@ class ChartPoints:
                 """,
                 given,
             )
-            yield _renumbered(found, part)
+            yield renumbered(found, part)
 
     def steps(self, from_x: float, to_x: float) -> Range:
         """The steps that [from_x, to_x] can hold."""
@@ -257,16 +252,28 @@ class ChartPoints:
         """
 
 
+def part_of(scope: Scope, places: Sequence[int]) -> Scope:
+    """Some of its runs, numbered as they stand in `places`."""
+    stretches = scope.stretches
+    if stretches is not None:
+        numbers = {place: number for number, place in enumerate(places)}
+        stretches = [
+            one._replace(place=numbers[one.place]) for one in stretches if one.place in numbers
+        ]
+    return replace(scope, runs=[scope.runs[place] for place in places], stretches=stretches)
+
+
+def renumbered(found: pa.Table, places: Sequence[int]) -> pa.Table:
+    """A table of a `part_of` a scope with the places of the whole."""
+    numbers = pa.array(places, pa.uint32())
+    column = numbers.take(found.column("place").combine_chunks())
+    return found.set_column(found.schema.get_field_index("place"), "place", column)
+
+
 def _exactly(number: float, name: str, given: dict[str, object]) -> str:
     """SQL of the very number: digits are read to the last place or so only."""
     given[name] = struct.unpack("<Q", struct.pack("<d", number))[0]
     return f"reinterpret({{{name}:UInt64}}, 'Float64')"
-
-
-def _renumbered(found: pa.Table, places: Sequence[int]) -> pa.Table:
-    numbers = pa.array(places, pa.uint32())
-    column = numbers.take(found.column("place").combine_chunks())
-    return found.set_column(found.schema.get_field_index("place"), "place", column)
 
 
 # As in `buckets`, without its units; points at one x are ordered by their steps.
