@@ -6,6 +6,7 @@ curve at the last of them. So each run counts once, however often it logged.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,8 @@ def bands(
         "path": pa.DictionaryArray.from_arrays(pa.array(path, pa.int32()), paths),
         "from_x": columns["from_x"].combine_chunks().take(take),
         "to_x": columns["to_x"].combine_chunks().take(take),
+        "first_x": _outermost(np.minimum, row_of, columns["first_x"], rows),
+        "last_x": _outermost(np.maximum, row_of, columns["last_x"], rows),
         "mean_y": pa.array(mean, mask=empty),
         "low_y": pa.array(low, mask=empty | np.isnan(low)),
         "high_y": pa.array(high, mask=empty | np.isnan(high)),
@@ -96,6 +99,15 @@ def _numbered(keys: Places, size: int) -> tuple[Places, Places]:
     there = np.zeros(size, np.bool_)
     there[keys] = True
     return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
+
+
+def _outermost(which: np.ufunc, row_of: Places, x: pa.ChunkedArray, rows: int) -> pa.Array:
+    """Of the finite points of each row the first or last x; null without any."""
+    values = x.to_numpy()
+    fine = np.isfinite(values)
+    found = np.full(rows, math.inf if which is np.minimum else -math.inf)
+    which.at(found, row_of[fine], values[fine])
+    return pa.array(found, mask=~np.isfinite(found))
 
 
 def _mean(row_of: Places, value: Floats, runs: Floats) -> Floats:
@@ -141,7 +153,7 @@ def _band(
 
 def _quantile(ordered: Floats, first: Places, last: Places, share: float) -> Floats:
     """Of each part [first, last] of `ordered`, between its two nearest values (numpy's own)."""
-    place: Floats = share * (last - first)
+    place = share * (last - first).astype(np.float64)
     below = np.floor(place).astype(np.int64)
     part = place - below
     lower: Floats = ordered[first + below]
