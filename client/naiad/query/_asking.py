@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from naiad.exceptions import NaiadTypeError, NaiadValueError
-from naiad.query import frames
-from naiad.query.attributes import (
-    OTHER_SERIES,
-    Attribute,
+from naiad.exceptions import NaiadValueError
+from naiad.query import frames, outputs
+from naiad.query.attributes import OTHER_SERIES, Attribute
+from naiad.query.choices import (
     AttributesArgument,
     RunsArgument,
     chosen_attributes,
     chosen_runs,
 )
-from naiad.query.client import Axis, QueryClient
+from naiad.query.client import Attributes, Axis, QueryClient, Runs
+from naiad.query.connecting import connected
+from naiad.query.exceptions import WrongArgumentType
+from naiad.query.outputs import Output, check_output
 from naiad.settings import default_project
 from naiad_proto.limits import MAX_STEP
 from naiad_proto.steps import MAX_MICRO_STEP, to_micro
@@ -27,6 +30,8 @@ Steps = tuple[float | None, float | None]
 # Of one question; the server's limit too.
 MAX_BUCKETS = 10_000
 NEWEST = Attribute("sys/creation_time", "datetime")
+# Seconds that a question about points may take.
+_LONG = 600
 
 
 class Asking:
@@ -39,17 +44,17 @@ class Asking:
         self._index = "experiment" if by_experiment else "run"
 
     def names(self, project: str | None, runs: RunsArgument) -> list[str]:
-        selector = chosen_runs(self._noun, runs, by_experiment=self._by_experiment)
-        with QueryClient() as client:
+        selector = self._runs(runs)
+        with connected() as client:
             return client.list_runs(project_of(project), selector)
 
     def attributes(
         self, project: str | None, runs: RunsArgument, attributes: AttributesArgument
     ) -> list[str]:
-        selector = chosen_runs(self._noun, runs, by_experiment=self._by_experiment)
-        wanted = chosen_attributes("attributes", attributes)
-        with QueryClient() as client:
-            found = client.list_attributes(project_of(project), selector, wanted)
+        selector = self._runs(runs)
+        parts = chosen_attributes("attributes", attributes)
+        with connected() as client:
+            found = _pairs(client, project_of(project), selector, parts)
         return list(dict.fromkeys(path for path, _ in found))
 
     def table(
@@ -61,24 +66,42 @@ class Asking:
         sort_direction: Literal["asc", "desc"],
         limit: int | None,
         type_suffix: bool,
-    ) -> pd.DataFrame:
+        output: Output,
+    ) -> Any:
+        check_output(output)
         if sort_direction not in ("asc", "desc"):
             raise NaiadValueError(f"sort_direction is {sort_direction!r}; it is 'asc' or 'desc'")
         by = sort_by if isinstance(sort_by, Attribute) else Attribute(sort_by)
-        name = project_of(project)
-        with QueryClient() as client:
+        if by.aggregation not in (None, "last"):
+            raise NaiadValueError(
+                f"sort_by is the {by.aggregation} of a series; runs are sorted by its last value"
+            )
+        name, selector, count = project_of(project), self._runs(runs), _count("limit", limit)
+        parts = chosen_attributes("attributes", attributes)
+        with connected() as client:
+            wanted, pairs = _joined(client, name, selector, parts)
             found = client.runs_table(
                 name,
-                chosen_runs(self._noun, runs, by_experiment=self._by_experiment),
-                chosen_attributes("attributes", attributes),
+                selector,
+                wanted,
                 sort_by=by.name,
                 sort_by_type=by.type or "",
                 ascending=sort_direction == "asc",
-                limit=_count("limit", limit),
+                limit=count,
             )
-        return frames.runs_frame(
-            found, name, self._index, by_experiment=self._by_experiment, type_suffix=type_suffix
+        if pairs is not None:
+            chosen = [f"{path}:{kind}" for path, kind in pairs]
+            found = found.select(
+                [*found.column_names[:2], *(n for n in found.column_names[2:] if n in chosen)]
+            )
+        if output == "pandas":
+            return frames.runs_frame(
+                found, name, self._index, by_experiment=self._by_experiment, type_suffix=type_suffix
+            )
+        table = outputs.runs_table(
+            found, self._index, by_experiment=self._by_experiment, type_suffix=type_suffix
         )
+        return outputs.given_out(table, output)
 
     def metrics(
         self,
@@ -91,24 +114,31 @@ class Asking:
         tail_limit: int | None,
         type_suffix: bool,
         include_point_previews: bool,
-    ) -> pd.DataFrame:
-        with QueryClient(timeout=600) as client:
+        output: Output,
+    ) -> Any:
+        check_output(output)
+        name, selector, steps = project_of(project), self._runs(runs), micro_range(step_range)
+        parts = chosen_attributes("attributes", attributes, "float_series")
+        times, count = _time(include_time), _count("tail_limit", tail_limit)
+        with connected(_LONG) as client:
+            wanted, _ = _joined(client, name, selector, parts)
             found = client.metrics(
-                project_of(project),
-                chosen_runs(self._noun, runs, by_experiment=self._by_experiment),
-                chosen_attributes("attributes", attributes, "float_series"),
-                steps=_micro(step_range),
-                tail_limit=_count("tail_limit", tail_limit),
+                name,
+                selector,
+                wanted,
+                steps=steps,
+                tail_limit=count,
                 own_points_only=not lineage_to_the_root,
                 include_previews=include_point_previews,
             )
-        return frames.metrics_frame(
-            found,
-            self._index,
-            type_suffix=type_suffix,
-            include_time=_time(include_time),
-            include_previews=include_point_previews,
-        )
+        given = {
+            "type_suffix": type_suffix,
+            "include_time": times,
+            "include_previews": include_point_previews,
+        }
+        if output == "pandas":
+            return frames.metrics_frame(found, self._index, **given)
+        return outputs.given_out(outputs.metrics_table(found, self._index, **given), output)
 
     def buckets(
         self,
@@ -120,17 +150,22 @@ class Asking:
         x_range: Steps,
         lineage_to_the_root: bool,
         include_point_previews: bool,
-    ) -> pd.DataFrame:
+        output: Output,
+    ) -> Any:
+        check_output(output)
         if x not in ("step", "time", "relative_time"):
             raise NaiadValueError(f"x is {x!r}; it is 'step', 'time' or 'relative_time'")
         if _count("limit", limit) > MAX_BUCKETS or not limit:
             raise NaiadValueError(f"limit is {limit}; it is from 1 to {MAX_BUCKETS:,}")
         begin, end = _range("x_range", x_range)
-        with QueryClient(timeout=600) as client:
+        name, selector = project_of(project), self._runs(runs)
+        parts = chosen_attributes("y", y, "float_series")
+        with connected(_LONG) as client:
+            wanted, _ = _joined(client, name, selector, parts)
             found = client.metric_buckets(
-                project_of(project),
-                chosen_runs(self._noun, runs, by_experiment=self._by_experiment),
-                chosen_attributes("y", y, "float_series"),
+                name,
+                selector,
+                wanted,
                 x=x,
                 from_x=begin,
                 to_x=end,
@@ -138,7 +173,9 @@ class Asking:
                 own_points_only=not lineage_to_the_root,
                 include_previews=include_point_previews,
             )
-        return frames.buckets_frame(found, self._index)
+        if output == "pandas":
+            return frames.buckets_frame(found, self._index)
+        return outputs.given_out(outputs.buckets_table(found, self._index), output)
 
     def series(
         self,
@@ -149,18 +186,75 @@ class Asking:
         step_range: Steps,
         lineage_to_the_root: bool,
         tail_limit: int | None,
-    ) -> pd.DataFrame:
-        name = project_of(project)
-        with QueryClient(timeout=600) as client:
+        output: Output,
+    ) -> Any:
+        check_output(output)
+        name, selector, steps = project_of(project), self._runs(runs), micro_range(step_range)
+        parts = chosen_attributes("attributes", attributes, *OTHER_SERIES)
+        times, count = _time(include_time), _count("tail_limit", tail_limit)
+        with connected(_LONG) as client:
+            wanted, pairs = _joined(client, name, selector, parts)
             found = client.series(
                 name,
-                chosen_runs(self._noun, runs, by_experiment=self._by_experiment),
-                chosen_attributes("attributes", attributes, *OTHER_SERIES),
-                steps=_micro(step_range),
-                tail_limit=_count("tail_limit", tail_limit),
+                selector,
+                wanted,
+                steps=steps,
+                tail_limit=count,
                 own_points_only=not lineage_to_the_root,
             )
-        return frames.series_frame(found, name, self._index, include_time=_time(include_time))
+        if pairs is not None:
+            found = found.filter(
+                pa.array(
+                    [
+                        pair in pairs
+                        for pair in zip(
+                            found.column("path").to_pylist(),
+                            found.column("type").to_pylist(),
+                            strict=True,
+                        )
+                    ],
+                    pa.bool_(),
+                )
+            )
+        if output == "pandas":
+            return frames.series_frame(found, name, self._index, include_time=times)
+        return outputs.given_out(
+            outputs.series_table(found, self._index, include_time=times), output
+        )
+
+    def _runs(self, given: RunsArgument) -> Runs:
+        return chosen_runs(self._noun, given, by_experiment=self._by_experiment)
+
+
+def sql_answer(statement: str, limit: int | None, output: Output) -> Any:
+    check_output(output)
+    if not isinstance(statement, str):
+        raise WrongArgumentType(f"statement is {statement!r}; give a SELECT as a string")
+    count = _count("limit", limit)
+    with connected(_LONG) as client:
+        found = client.sql(statement, limit=count)
+    if output == "pandas":
+        return found.to_pandas()
+    return outputs.given_out(found, output)
+
+
+def _pairs(
+    client: QueryClient, project: str, runs: Runs, parts: Iterable[Attributes]
+) -> list[tuple[str, str]]:
+    """Path and type of all that the parts mean, in alphabetical order."""
+    return sorted({pair for part in parts for pair in client.list_attributes(project, runs, part)})
+
+
+def _joined(
+    client: QueryClient, project: str, runs: Runs, parts: list[Attributes]
+) -> tuple[Attributes, frozenset[tuple[str, str]] | None]:
+    """The parts as one that the server can be asked, and where that may mean more than they do,
+    what they mean."""
+    if len(parts) == 1:
+        return parts[0], None
+    found = _pairs(client, project, runs, parts)
+    types = sorted({kind for _, kind in found})
+    return Attributes(paths=sorted({path for path, _ in found}), types=types), frozenset(found)
 
 
 def project_of(given: str | None) -> str:
@@ -189,7 +283,7 @@ def _range(name: str, given: Steps) -> Steps:
     )
 
 
-def _micro(steps: Steps) -> tuple[int | None, int | None]:
+def micro_range(steps: Steps) -> tuple[int | None, int | None]:
     begin, end = _range("step_range", steps)
     return (
         None if begin is None else _micro_step(begin),
@@ -207,7 +301,7 @@ def _count(name: str, given: int | None) -> int:
     if given is None:
         return 0
     if isinstance(given, bool) or not isinstance(given, int | np.integer):
-        raise NaiadTypeError(f"{name} is {given!r}; give a whole number, or None")
+        raise WrongArgumentType(f"{name} is {given!r}; give a whole number, or None")
     if given < 1:
         raise NaiadValueError(f"{name} is {given}; give a number of at least 1, or None")
     return int(given)

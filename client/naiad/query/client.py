@@ -46,6 +46,8 @@ except ImportError as error:
         "reading back needs pyarrow and pandas: pip install 'naiad[query]'"
     ) from error
 
+from naiad.query.streams import Batches
+
 __all__ = ["Attributes", "Axis", "QueryClient", "Runs"]
 
 Axis = Literal["step", "time", "relative_time"]
@@ -63,14 +65,16 @@ class _Chunk(Protocol):
 
 @dataclass(frozen=True)
 class Runs:
-    """Which runs: a pattern (RE2, found anywhere in the name), names, or all."""
+    """Which runs: a pattern (RE2, found anywhere in the name), names, or all; of those the ones
+    for which `filter` is true, an expression of the filter language."""
 
     pattern: str | None = None
     names: Sequence[str] | None = None
     by_experiment: bool = False
+    filter: str = ""
 
     def message(self) -> RunSelector:
-        selector = RunSelector(by_experiment=self.by_experiment)
+        selector = RunSelector(by_experiment=self.by_experiment, filter=self.filter)
         if self.names is not None:
             selector.names.CopyFrom(StringList(values=self.names))
         elif self.pattern is not None:
@@ -94,6 +98,44 @@ class Attributes:
         elif self.pattern is not None:
             selector.pattern = self.pattern
         return selector
+
+
+def _metrics_request(
+    project: str,
+    runs: Runs,
+    attributes: Attributes,
+    steps: tuple[int | None, int | None],
+    tail_limit: int,
+    own_points_only: bool,
+    include_previews: bool,
+) -> FetchMetricsRequest:
+    return FetchMetricsRequest(
+        project=project,
+        runs=runs.message(),
+        attributes=attributes.message(),
+        step_range=StepRange(from_step=steps[0], to_step=steps[1]),
+        tail_limit=tail_limit,
+        own_points_only=own_points_only,
+        include_previews=include_previews,
+    )
+
+
+def _series_request(
+    project: str,
+    runs: Runs,
+    attributes: Attributes,
+    steps: tuple[int | None, int | None],
+    tail_limit: int,
+    own_points_only: bool,
+) -> FetchSeriesRequest:
+    return FetchSeriesRequest(
+        project=project,
+        runs=runs.message(),
+        attributes=attributes.message(),
+        step_range=StepRange(from_step=steps[0], to_step=steps[1]),
+        tail_limit=tail_limit,
+        own_points_only=own_points_only,
+    )
 
 
 ALL_RUNS = Runs()
@@ -195,16 +237,27 @@ class QueryClient:
         """Points in the columns of `FetchMetrics`; `steps` are micro-steps, both ends in."""
         return self._table(
             self._stub.FetchMetrics,
-            FetchMetricsRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                step_range=StepRange(from_step=steps[0], to_step=steps[1]),
-                tail_limit=tail_limit,
-                own_points_only=own_points_only,
-                include_previews=include_previews,
+            _metrics_request(
+                project, runs, attributes, steps, tail_limit, own_points_only, include_previews
             ),
         )
+
+    def metrics_stream(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        steps: tuple[int | None, int | None] = (None, None),
+        tail_limit: int = 0,
+        own_points_only: bool = False,
+        include_previews: bool = False,
+    ) -> Batches:
+        """The same, to be read as it comes."""
+        request = _metrics_request(
+            project, runs, attributes, steps, tail_limit, own_points_only, include_previews
+        )
+        return self._stream(self._stub.FetchMetrics, request)
 
     def metric_buckets(
         self,
@@ -246,22 +299,31 @@ class QueryClient:
         own_points_only: bool = False,
     ) -> pa.Table:
         """String, histogram and file series in the columns of `FetchSeries`."""
-        return self._table(
-            self._stub.FetchSeries,
-            FetchSeriesRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                step_range=StepRange(from_step=steps[0], to_step=steps[1]),
-                tail_limit=tail_limit,
-                own_points_only=own_points_only,
-            ),
-        )
+        request = _series_request(project, runs, attributes, steps, tail_limit, own_points_only)
+        return self._table(self._stub.FetchSeries, request)
+
+    def series_stream(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        steps: tuple[int | None, int | None] = (None, None),
+        tail_limit: int = 0,
+        own_points_only: bool = False,
+    ) -> Batches:
+        """The same, to be read as it comes."""
+        request = _series_request(project, runs, attributes, steps, tail_limit, own_points_only)
+        return self._stream(self._stub.FetchSeries, request)
 
     def sql(self, statement: str, *, limit: int = 0) -> pa.Table:
         """One read-only statement over the documented views, `limit` rows at the most (0:
         the server's own limit)."""
         return self._table(self._stub.ExecuteSql, ExecuteSqlRequest(sql=statement, limit=limit))
+
+    def sql_stream(self, statement: str, *, limit: int = 0) -> Batches:
+        """The same, to be read as it comes."""
+        return self._stream(self._stub.ExecuteSql, ExecuteSqlRequest(sql=statement, limit=limit))
 
     def download(self, project: str, file: FileReference) -> Iterator[bytes]:
         """The content of `file`, in pieces."""
@@ -285,6 +347,9 @@ class QueryClient:
         except grpc.RpcError as error:
             raise self._explained(error) from error
         return pa.ipc.open_stream(stream).read_all()
+
+    def _stream(self, call: Any, request: Any) -> Batches:
+        return Batches(call(request, timeout=self._timeout), self._explained)
 
     def _explained(self, error: grpc.RpcError) -> Exception:
         code, details = error.code(), error.details() or ""

@@ -7,14 +7,12 @@ from typing import Literal
 import pandas as pd
 
 from naiad.query._asking import NEWEST, Asking, Steps
-from naiad.query.attributes import (
-    Attribute,
-    AttributeFilter,
-    AttributesArgument,
-    RunsArgument,
-)
+from naiad.query.attributes import Attribute, AttributeFilter
+from naiad.query.choices import AttributesArgument, RunsArgument
 from naiad.query.client import Axis
 from naiad.query.files import File, download_files
+from naiad.query.filter import Filter
+from naiad.query.outputs import Output
 
 _ASKING = Asking(by_experiment=False)
 
@@ -22,6 +20,7 @@ __all__ = [
     "Attribute",
     "AttributeFilter",
     "File",
+    "Filter",
     "download_files",
     "fetch_metric_buckets",
     "fetch_metrics",
@@ -56,18 +55,20 @@ def fetch_runs_table(
     sort_direction: Literal["asc", "desc"] = "desc",
     limit: int | None = None,
     type_suffix_in_column_names: bool = False,
+    output: Output = "pandas",
 ) -> pd.DataFrame:
     """A row per run, a column per attribute: of a series its last value, of a set of strings
     a set, of a file a `File`.
 
-    runs: run ids, a regular expression (RE2, found anywhere), or None for all.
+    runs: run ids, a regular expression (RE2, found anywhere), a `Filter`, or None for all.
     attributes: paths, a regular expression, or an `AttributeFilter`.
     sort_by: a path, or an `Attribute` where a path has several types. Runs without it
         come last.
-    type_suffix_in_column_names: "loss:float_series" instead of "loss". A path that has several
-        types gets its suffixes anyway.
+    type_suffix_in_column_names: "loss:float_series" instead of "loss". Without it a path that has
+        several types is an error, ConflictingAttributeTypes.
+    output: "polars" or "arrow" instead of pandas, with the names as first column.
     """
-    return _ASKING.table(
+    frame: pd.DataFrame = _ASKING.table(
         project,
         runs,
         attributes,
@@ -75,7 +76,9 @@ def fetch_runs_table(
         sort_direction,
         limit,
         type_suffix_in_column_names,
+        output,
     )
+    return frame
 
 
 def fetch_metrics(
@@ -89,6 +92,7 @@ def fetch_metrics(
     tail_limit: int | None = None,
     type_suffix_in_column_names: bool = False,
     include_point_previews: bool = False,
+    output: Output = "pandas",
 ) -> pd.DataFrame:
     """Every point of metrics: rows by (run, step), a column per path, NaN where a path has no
     point at a step.
@@ -98,8 +102,9 @@ def fetch_metrics(
     lineage_to_the_root: a fork has its ancestors' points up to where it forked.
     tail_limit: so many points from the end of each series.
     include_point_previews: also provisional values, with columns that say so.
+    output: "polars" or "arrow" instead of pandas: a row per point, without an index.
     """
-    return _ASKING.metrics(
+    frame: pd.DataFrame = _ASKING.metrics(
         project,
         runs,
         attributes,
@@ -109,7 +114,9 @@ def fetch_metrics(
         tail_limit,
         type_suffix_in_column_names,
         include_point_previews,
+        output,
     )
+    return frame
 
 
 def fetch_metric_buckets(
@@ -122,18 +129,21 @@ def fetch_metric_buckets(
     x_range: Steps = (None, None),
     lineage_to_the_root: bool = True,
     include_point_previews: bool = False,
+    output: Output = "pandas",
 ) -> pd.DataFrame:
     """What a chart needs of long series, exactly: for each of `limit` to about twice as many
-    columns the first, last, least and greatest point (M4), the sum, and counts of finite, NaN
-    and infinite values. Rows by (run, attribute, from_x).
+    buckets of x the first, last, least and greatest point (M4), the sum, and counts of finite,
+    NaN and infinite values. A row per bucket, columns by (run, metric, figure).
 
     x: "step", "time" (Unix seconds) or "relative_time" (seconds since the run's first point
         among those asked for).
-    x_range: where to look, in units of x; widened to whole columns.
+    x_range: where to look, in units of x; widened to whole buckets.
+    output: "polars" or "arrow" instead of pandas: a row per series and bucket.
     """
-    return _ASKING.buckets(
-        project, runs, y, x, limit, x_range, lineage_to_the_root, include_point_previews
+    frame: pd.DataFrame = _ASKING.buckets(
+        project, runs, y, x, limit, x_range, lineage_to_the_root, include_point_previews, output
     )
+    return frame
 
 
 def fetch_series(
@@ -145,9 +155,11 @@ def fetch_series(
     step_range: Steps = (None, None),
     lineage_to_the_root: bool = True,
     tail_limit: int | None = None,
+    output: Output = "pandas",
 ) -> pd.DataFrame:
     """Series of strings, `naiad.Histogram`s and `File`s: rows by (run, step), a column per
     path. Arguments as for `fetch_metrics`."""
-    return _ASKING.series(
-        project, runs, attributes, include_time, step_range, lineage_to_the_root, tail_limit
+    frame: pd.DataFrame = _ASKING.series(
+        project, runs, attributes, include_time, step_range, lineage_to_the_root, tail_limit, output
     )
+    return frame
