@@ -53,7 +53,9 @@ def measure(*, quick: bool = False) -> list[str]:
         with server.client() as client:
 
             def ask() -> object:
-                return client.metrics("bench/frames", Runs(names=["one"]), Attributes(paths=["loss"]))
+                return client.metrics(
+                    "bench/frames", Runs(names=["one"]), Attributes(paths=["loss"])
+                )
 
             table = client.metrics("bench/frames", Runs(names=["one"]), Attributes(paths=["loss"]))
 

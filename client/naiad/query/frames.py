@@ -225,16 +225,19 @@ class _Grid:
     def frame(self, columns: dict[Any, Any], index: str, *, wide: bool) -> pd.DataFrame:
         # From codes: pandas would hash every step to find them.
         steps, codes = np.unique(self._steps, return_inverse=True)
+        # pandas' stubs want lists.
+        levels: Any = [pd.Index(self._run_names, dtype=object), pd.Index(steps, dtype=np.float64)]
+        numbers: Any = [self._runs, codes]
         rows = pd.MultiIndex(
-            levels=[pd.Index(self._run_names, dtype=object), pd.Index(steps, dtype=np.float64)],
-            codes=[self._runs, codes],
+            levels=levels,
+            codes=numbers,
             names=[index, "step"],
             verify_integrity=False,
         )
         frame = pd.DataFrame(columns, index=rows)
         if wide:
-            levels = [list(level) for level in zip(*columns, strict=True)] or [[], []]
-            frame.columns = pd.MultiIndex.from_arrays(levels, names=[None, None])
+            names = [list(level) for level in zip(*columns, strict=True)] or [[], []]
+            frame.columns = pd.MultiIndex.from_arrays(names, names=[None, None])
         else:
             frame.columns = pd.Index(list(columns), dtype=object)
         return frame
