@@ -210,18 +210,25 @@ class QueryClient:
     ) -> pa.Table:
         """run_id, experiment, then a column "path:type" for each attribute; of a series its
         last value."""
-        return self._table(
-            self._stub.FetchRunsTable,
-            FetchRunsTableRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                sort_by=sort_by,
-                sort_by_type=sort_by_type,
-                ascending=ascending,
-                limit=limit,
-            ),
+        request = FetchRunsTableRequest(
+            project=project,
+            runs=runs.message(),
+            attributes=attributes.message(),
+            sort_by=sort_by,
+            sort_by_type=sort_by_type,
+            ascending=ascending,
+            limit=limit,
         )
+        return self._table(self._stub.FetchRunsTable, request)
+
+    def runs_table_stream(
+        self, project: str, runs: Runs = ALL_RUNS, attributes: Attributes = ALL_ATTRIBUTES
+    ) -> Batches:
+        """The same, newest first, to be read as it comes."""
+        request = FetchRunsTableRequest(
+            project=project, runs=runs.message(), attributes=attributes.message()
+        )
+        return self._stream(self._stub.FetchRunsTable, request)
 
     def metrics(
         self,
