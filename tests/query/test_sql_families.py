@@ -234,15 +234,15 @@ def test_a_long_answer_comes_in_pieces_and_an_unread_one_ends(server: Reading, t
     thousand = "(select arrayJoin(range(1000)) as n)"
     statement = f"select a.n, b.n from {thousand} as a cross join {thousand} as b"
     with server.client(token) as client:
-        with client.sql_stream(statement, limit=1_000_000) as answer:
+        with client.sql_batches(statement, limit=1_000_000) as answer:
             sizes = [batch.num_rows for batch in answer]
         assert sum(sizes) == 1_000_000
         assert len(sizes) > 5
-        with client.sql_stream(statement, limit=1_000_000) as answer:
+        with client.sql_batches(statement, limit=1_000_000) as answer:
             assert next(iter(answer)).num_rows
         # A refusal comes before the first row.
         with pytest.raises(NaiadQueryError, match="more than 100,000 rows"):
-            client.sql_stream(statement)
+            client.sql_batches(statement)
 
 
 def test_an_answer_has_a_limit_in_bytes(

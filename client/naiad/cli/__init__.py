@@ -35,7 +35,10 @@ COMMANDS = {
     ),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
-    "runs": _Command("naiad.cli.runs", "runs", "query", "List runs."),
+    "runs": _Command("naiad.cli.runs", "runs", "query", "List, show, tag and delete runs."),
+    "projects": _Command(
+        "naiad.cli.projects", "projects", "query", "List and delete projects; how long runs stay."
+    ),
     "metrics": _Command("naiad.cli.metrics", "metrics", "query", "Show metrics of runs."),
     "export": _Command("naiad.cli.export", "export", "query", "Write runs or points to a file."),
     "sql": _Command("naiad.cli.sql", "sql", "query", "Ask a read-only SQL question."),

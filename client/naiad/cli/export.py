@@ -85,14 +85,14 @@ def export(
         convert = _points(noun) if what != "runs" else _runs
         with QueryClient(url, token, timeout=24 * 3600) as client:
             if what == "runs":
-                found = client.runs_table_stream(name, runs, Attributes(pattern=attributes))
+                found = client.runs_table_batches(name, runs, Attributes(pattern=attributes))
             elif what == "metrics":
-                found = client.metrics_stream(
+                found = client.metrics_batches(
                     name, runs, Attributes(pattern=attributes), steps=steps,
                     own_points_only=own_points,
                 )  # fmt: skip
             else:
-                found = client.series_stream(
+                found = client.series_batches(
                     name, runs, Attributes(pattern=attributes, types=OTHER_SERIES), steps=steps,
                     own_points_only=own_points,
                 )  # fmt: skip

@@ -103,7 +103,7 @@ def _points(
     from naiad_proto.steps import MICRO
 
     def rows() -> Iterator[list[tuple[Any, ...]]]:
-        with client.metrics_stream(
+        with client.metrics_batches(
             project, runs, wanted, steps=steps, tail_limit=tail, own_points_only=own_points,
             include_previews=previews,
         ) as found:  # fmt: skip

@@ -55,7 +55,7 @@ def sql(
 
         with (
             QueryClient(url, token) as client,
-            client.sql_stream(text or "", limit=limit or 0) as found,
+            client.sql_batches(text or "", limit=limit or 0) as found,
         ):
             rows = (
                 list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
