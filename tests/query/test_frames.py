@@ -334,7 +334,7 @@ ASK: dict[str, Callable[..., Any]] = {
          "asks for type float_series; this function gives string_series, histogram_series"),
         ("buckets", {"limit": 10_001}, NaiadValueError, "limit is 10001; it is from 1 to 10,000"),
         ("buckets", {"limit": None}, NaiadValueError, "limit is None; it is from 1 to 10,000"),
-        ("buckets", {"x": "epoch"}, NaiadValueError, "x is 'epoch'; it is 'step', 'time' or"),
+        ("buckets", {"x": "epoch"}, NaiadValueError, "x is 'epoch'; it is one of 'step', "),
         ("buckets", {"x_range": (3, 2)}, NaiadValueError, r"x_range is \(3, 2\); its first number"),
         ("attribute", {"name": "x", "type": "double"}, NaiadValueError,
          "Attribute: there is no type 'double'; there are int, float"),

@@ -13,6 +13,7 @@ neptune_query; `naiad.query.runs` has the same by run id. Errors are `naiad.Naia
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from typing import Literal
 
 try:
@@ -25,6 +26,8 @@ except ImportError as error:
 from naiad.query._asking import (
     NEWEST,
     Asking,
+    Band,
+    Smoothing,
     Steps,
     sql_answer,
 )
@@ -45,6 +48,7 @@ __all__ = [
     "Filter",
     "QueryClient",
     "download_files",
+    "fetch_chart",
     "fetch_experiments_table",
     "fetch_metric_buckets",
     "fetch_metrics",
@@ -54,6 +58,7 @@ __all__ = [
     "list_projects",
     "set_api_token",
     "sql",
+    "stream_metrics",
 ]
 
 
@@ -186,6 +191,73 @@ def fetch_metric_buckets(
     return frame
 
 
+def fetch_chart(
+    *,
+    project: str | None = None,
+    experiments: RunsArgument,
+    y: AttributesArgument,
+    x: Axis | Attribute = "step",
+    limit: int = 1000,
+    x_range: Steps = (None, None),
+    smoothing: Smoothing | None = None,
+    smoothing_amount: float = 0.0,
+    group_by: Sequence[str | Attribute] | Literal["all"] = (),
+    band: Band | None = None,
+    quantiles: Sequence[float] = (),
+    lineage_to_the_root: bool = True,
+    include_point_previews: bool = False,
+    output: Output = "pandas",
+) -> pd.DataFrame:
+    """What the dashboard draws, computed from all points: a row per curve and bucket of x.
+
+    x: "step", "time", "relative_time", or an `Attribute` that names a metric.
+    limit: buckets wanted over the range, as a chart's width in pixels.
+    smoothing: "ema" (time-weighted, amount within 0 and 1), "mean" or "gaussian" (amount in units
+        of x); adds smoothed_y.
+    group_by: paths whose values make groups of experiments, or "all" for one group: a curve of
+        the mean of each group, with its band: "min_max", "std" or "quantiles".
+
+    What the chart stands for is in `frame.attrs["chart"]`; a limit that it ran into is also a
+    warning, `ChartNote`.
+    """
+    frame: pd.DataFrame = _ASKING.chart(
+        project,
+        experiments,
+        y,
+        x,
+        limit,
+        x_range,
+        smoothing,
+        smoothing_amount,
+        group_by,
+        band,
+        quantiles,
+        lineage_to_the_root,
+        include_point_previews,
+        output,
+    )
+    return frame
+
+
+def stream_metrics(
+    *,
+    project: str | None = None,
+    experiments: RunsArgument,
+    attributes: AttributesArgument,
+    tail_limit: int | None = None,
+    include_point_previews: bool = False,
+    output: Output = "pandas",
+) -> Generator[pd.DataFrame]:
+    """New points as they are logged, for as long as it is read: frames with a row per point,
+    experiment, step, path, value, absolute_time. A point may come twice; the later one counts.
+
+    tail_limit: begin with so many points from the end of each metric; default: only what is new.
+    """
+    return _ASKING.live(
+        project, experiments, attributes, tail_limit, include_point_previews, output
+    )
+
+
 def fetch_series(
     *,
     project: str | None = None,
@@ -195,10 +267,15 @@ def fetch_series(
     step_range: Steps = (None, None),
     lineage_to_the_root: bool = True,
     tail_limit: int | None = None,
+    containing: str | None = None,
     output: Output = "pandas",
 ) -> pd.DataFrame:
     """Series of strings, `naiad.Histogram`s and `File`s: rows by (experiment, step), a column per
-    path. Arguments as for `fetch_metrics`."""
+    path. Arguments as for `fetch_metrics`.
+
+    containing: only strings in which this regular expression (RE2) is found.
+    output: "polars" or "arrow" instead of pandas: a row per point, without an index.
+    """
     frame: pd.DataFrame = _ASKING.series(
         project,
         experiments,
@@ -207,6 +284,7 @@ def fetch_series(
         step_range,
         lineage_to_the_root,
         tail_limit,
+        containing,
         output,
     )
     return frame

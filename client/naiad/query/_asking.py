@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
-from typing import Any, Literal
+import warnings
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +22,14 @@ from naiad.query.choices import (
 )
 from naiad.query.client import Attributes, Axis, QueryClient, Runs
 from naiad.query.connecting import connected
-from naiad.query.exceptions import WrongArgumentType
+from naiad.query.exceptions import ChartNote, WrongArgumentType
 from naiad.query.outputs import Output, check_output
 from naiad.settings import default_project
 from naiad_proto.limits import MAX_STEP
 from naiad_proto.steps import MAX_MICRO_STEP, to_micro
 
+Smoothing = Literal["ema", "mean", "gaussian"]
+Band = Literal["min_max", "std", "quantiles"]
 Steps = tuple[float | None, float | None]
 # Of one question; the server's limit too.
 MAX_BUCKETS = 10_000
@@ -153,8 +157,7 @@ class Asking:
         output: Output,
     ) -> Any:
         check_output(output)
-        if x not in ("step", "time", "relative_time"):
-            raise NaiadValueError(f"x is {x!r}; it is 'step', 'time' or 'relative_time'")
+        _among("x", x, get_args(Axis))
         if _count("limit", limit) > MAX_BUCKETS or not limit:
             raise NaiadValueError(f"limit is {limit}; it is from 1 to {MAX_BUCKETS:,}")
         begin, end = _range("x_range", x_range)
@@ -186,9 +189,12 @@ class Asking:
         step_range: Steps,
         lineage_to_the_root: bool,
         tail_limit: int | None,
+        containing: str | None,
         output: Output,
     ) -> Any:
         check_output(output)
+        if containing is not None and not isinstance(containing, str):
+            raise WrongArgumentType(f"containing is {containing!r}; give a regular expression")
         name, selector, steps = project_of(project), self._runs(runs), micro_range(step_range)
         parts = chosen_attributes("attributes", attributes, *OTHER_SERIES)
         times, count = _time(include_time), _count("tail_limit", tail_limit)
@@ -201,6 +207,7 @@ class Asking:
                 steps=steps,
                 tail_limit=count,
                 own_points_only=not lineage_to_the_root,
+                containing=containing or "",
             )
         if pairs is not None:
             found = found.filter(
@@ -221,6 +228,111 @@ class Asking:
         return outputs.given_out(
             outputs.series_table(found, self._index, include_time=times), output
         )
+
+    def chart(
+        self,
+        project: str | None,
+        runs: RunsArgument,
+        y: AttributesArgument,
+        x: Axis | Attribute,
+        limit: int,
+        x_range: Steps,
+        smoothing: Smoothing | None,
+        smoothing_amount: float,
+        group_by: Sequence[str | Attribute] | Literal["all"],
+        band: Band | None,
+        quantiles: Sequence[float],
+        lineage_to_the_root: bool,
+        include_point_previews: bool,
+        output: Output,
+    ) -> Any:
+        check_output(output)
+        _among("x", x, None if isinstance(x, Attribute) else get_args(Axis), " or an Attribute")
+        _among("smoothing", smoothing, None if smoothing is None else get_args(Smoothing))
+        _among("band", band, None if band is None else get_args(Band))
+        if _count("limit", limit) > MAX_BUCKETS or not limit:
+            raise NaiadValueError(f"limit is {limit}; it is from 1 to {MAX_BUCKETS:,}")
+        begin, end = _range("x_range", x_range)
+        name, selector = project_of(project), self._runs(runs)
+        parts = chosen_attributes("y", y, "float_series")
+        if isinstance(group_by, str) and group_by != "all":
+            raise NaiadValueError(f"group_by is {group_by!r}; give a list of paths, or 'all'")
+        groups = [] if group_by == "all" else [
+            by if isinstance(by, Attribute) else Attribute(by) for by in group_by
+        ]  # fmt: skip
+        with connected(_LONG) as client:
+            wanted, _ = _joined(client, name, selector, parts)
+            found, info = client.chart(
+                name,
+                selector,
+                wanted,
+                x="step" if isinstance(x, Attribute) else x,
+                x_metric=x.name if isinstance(x, Attribute) else None,
+                from_x=begin,
+                to_x=end,
+                width=limit,
+                smoothing=smoothing,
+                smoothing_amount=smoothing_amount,
+                group_by=[(by.name, by.type or "") for by in groups],
+                group_all=group_by == "all",
+                band=band,
+                quantiles=list(quantiles),
+                own_points_only=not lineage_to_the_root,
+                include_previews=include_point_previews,
+            )
+        for note in info.notes:
+            # What was left out is said where somebody sees it.
+            warnings.warn(f"fetch_chart: {note}", ChartNote, stacklevel=3)
+        table = outputs.chart_table(found, self._index, info)
+        if output != "pandas":
+            return outputs.given_out(table, output)
+        frame = table.to_pandas(strings_to_categorical=False)
+        frame.attrs["chart"] = outputs.chart_facts(info)
+        return frame
+
+    def live(
+        self,
+        project: str | None,
+        runs: RunsArgument,
+        attributes: AttributesArgument,
+        tail_limit: int | None,
+        include_point_previews: bool,
+        output: Output,
+    ) -> Generator[Any]:
+        check_output(output)
+        name, selector = project_of(project), self._runs(runs)
+        parts = chosen_attributes("attributes", attributes, "float_series")
+        count = _count("tail_limit", tail_limit)
+        if len(parts) > 1:
+            raise NaiadValueError("attributes is several filters; give one of them to stream")
+        return self._live(name, selector, parts[0], count, include_point_previews, output)
+
+    def _live(
+        self,
+        project: str,
+        runs: Runs,
+        wanted: Attributes,
+        tail_limit: int,
+        previews: bool,
+        output: Output,
+    ) -> Generator[Any]:
+        with connected() as client:
+            found = client.stream_metrics(
+                project, runs, wanted, tail_limit=tail_limit, include_previews=previews
+            )
+            with contextlib.closing(found):
+                for batch in found:
+                    if not batch.num_rows:
+                        continue
+                    table = outputs.metrics_table(
+                        pa.Table.from_batches([batch]), self._index, type_suffix=False,
+                        include_time=True, include_previews=previews,
+                    )  # fmt: skip
+                    yield (
+                        table.to_pandas()
+                        if output == "pandas"
+                        else outputs.given_out(table, output)
+                    )
 
     def _runs(self, given: RunsArgument) -> Runs:
         return chosen_runs(self._noun, given, by_experiment=self._by_experiment)
@@ -305,6 +417,12 @@ def _count(name: str, given: int | None) -> int:
     if given < 1:
         raise NaiadValueError(f"{name} is {given}; give a number of at least 1, or None")
     return int(given)
+
+
+def _among(name: str, given: Any, there: tuple[str, ...] | None, more: str = "") -> None:
+    if there is not None and given not in there:
+        named = ", ".join(map(repr, there))
+        raise NaiadValueError(f"{name} is {given!r}; it is one of {named}{more}")
 
 
 def _time(given: str | None) -> bool:

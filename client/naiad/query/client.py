@@ -7,7 +7,7 @@ server's own sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -326,7 +326,7 @@ class QueryClient:
         *,
         tail_limit: int = 0,
         include_previews: bool = False,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         """New points as they become readable, in the columns of `FetchMetrics`, until the
         iterator is closed: without a timeout. An empty batch comes first: from then on none is
         missed. A point may come twice; of two with one (run, path, step) the later one counts."""

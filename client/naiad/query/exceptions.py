@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from naiad.exceptions import NaiadQueryError, NaiadTypeError, NaiadValueError
 
-__all__ = ["ConflictingAttributeTypes", "WrongArgumentType"]
+__all__ = ["ChartNote", "ConflictingAttributeTypes", "WrongArgumentType"]
 
 
 class WrongArgumentType(NaiadTypeError, NaiadValueError):
@@ -22,3 +22,7 @@ class ConflictingAttributeTypes(NaiadQueryError):
             f"{told}. Ask with type_suffix_in_column_names=True for a column of each type, or for"
             " one type: AttributeFilter(name=..., type=...)"
         )
+
+
+class ChartNote(UserWarning):
+    """What a chart leaves out, or shows more coarsely than was asked."""

@@ -6,12 +6,14 @@ pandas, a row each and a column per attribute.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from naiad.exceptions import NaiadValueError
+from naiad.query.client import ChartInfo
 from naiad.query.frames import shown_columns
 from naiad_proto.steps import MICRO
 
@@ -68,6 +70,30 @@ def buckets_table(table: pa.Table, noun: str) -> pa.Table:
     """A row per series and bucket, in the columns of `FetchMetricBuckets`."""
     names = {"run": noun, "path": "metric"}
     return table.rename_columns([names.get(name, name) for name in table.column_names])
+
+
+def chart_table(table: pa.Table, noun: str, info: ChartInfo) -> pa.Table:
+    """As it came, with words instead of numbers for them; what it stands for is in the schema's
+    metadata under "chart", as JSON."""
+    names = {"run": noun, "path": "metric"}
+    columns = {
+        names.get(name, name): column.cast(pa.string())
+        if pa.types.is_dictionary(column.type)
+        else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    return pa.table(columns).replace_schema_metadata({"chart": json.dumps(chart_facts(info))})
+
+
+def chart_facts(info: ChartInfo) -> dict[str, Any]:
+    return {
+        "from_x": info.from_x,
+        "to_x": info.to_x,
+        "column_width": info.column_width,
+        "points": info.points,
+        "runs": info.runs,
+        "notes": list(info.notes),
+    }
 
 
 def _places(table: pa.Table, noun: str, suffix: str = "") -> dict[str, Any]:
