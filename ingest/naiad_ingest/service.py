@@ -1,4 +1,4 @@
-"""The four calls of naiad.v1.IngestService."""
+"""The calls of naiad.v1.IngestService."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from naiad_eventlog.topics import RECORDS, run_key
 from naiad_files import FileStore
 from naiad_ingest import metrics
 from naiad_ingest.admission import Admission
+from naiad_ingest.changes import Changes
 from naiad_ingest.counting import points_taken
-from naiad_ingest.envelope import batch_bytes, seal
+from naiad_ingest.envelope import READER_VERSION, batch_bytes, seal
 from naiad_ingest.epochs import Epochs
 from naiad_ingest.errors import Refused, invalid
 from naiad_ingest.limiting import Limiting
@@ -26,8 +27,12 @@ from naiad_ingest.rights import need_any, need_write
 from naiad_ingest.uploads import upload
 from naiad_ingest.validation import BatchRefused, check_batch
 from naiad_ingest.validation.batch import check_identity, check_writer_id
+from naiad_proto.changes import READER_VERSION as CHANGE_READER_VERSION
+from naiad_proto.changes import is_change
 from naiad_proto.v1 import ingest_pb2
 from naiad_proto.v1.ingest_pb2 import (
+    ChangeProjectRequest,
+    ChangeProjectResponse,
     LogPosition,
     OpenWriterRequest,
     OpenWriterResponse,
@@ -73,6 +78,7 @@ class IngestService:
         self._limiting = Limiting(throttle) if throttle else None
         self._admission = admission or Admission()
         self._epochs = Epochs(log)
+        self._changes = Changes(log, self._epochs)
         self._progress = Progress(log)
 
     async def start(self) -> None:
@@ -109,6 +115,11 @@ class IngestService:
                 request_deserializer=ProgressRequest.FromString,
                 response_serializer=ProgressResponse.SerializeToString,
             ),
+            "ChangeProject": grpc.unary_unary_rpc_method_handler(
+                _answering(self._change_project),
+                request_deserializer=ChangeProjectRequest.FromString,
+                response_serializer=ChangeProjectResponse.SerializeToString,
+            ),
             "UploadFile": grpc.stream_unary_rpc_method_handler(
                 _answering(self._upload_file),
                 request_deserializer=UploadFileRequest.FromString,
@@ -129,7 +140,10 @@ class IngestService:
             raw, batch = _parse(request)
             need_write(current_principal(), batch.project)
             refusal: Refused | None = None
-            if self._limiting:
+            change = is_change(batch)
+            if change:
+                raw, batch = await self._changes.raised(batch)
+            elif self._limiting:
                 refusal = await self._limiting.refusal_of(batch, size)
             if self._limiting and refusal:
                 # A writer that has to wait, even for long, must not look dead.
@@ -139,6 +153,8 @@ class IngestService:
             else:
                 rejections = check_batch(batch)
             key = run_key(batch.project, batch.run_id)
+            if not change:
+                await self._changes.catch_up(batch, current_principal())
             # Before the batch, or a crash in between would leave an epoch unknown.
             among = await self._epochs.record(
                 batch.project, batch.run_id, batch.writer_id, batch.epoch
@@ -150,6 +166,7 @@ class IngestService:
                 received_at=_now(),
                 principal=current_principal().name,
                 rejections=rejections,
+                reader_version=CHANGE_READER_VERSION if change else READER_VERSION,
             )
             points, size = points_taken(batch, rejections), len(raw)
             # The log may take a while; what waits for it should stand in memory once.
@@ -175,6 +192,9 @@ class IngestService:
             request.project, request.run_id, besides=request.writer_id
         )
         return OpenWriterResponse(highest_epoch=highest, server_time=_now())
+
+    async def _change_project(self, request: ChangeProjectRequest) -> ChangeProjectResponse:
+        return await self._changes.change_project(request, current_principal())
 
     async def _answer_progress(self, request: ProgressRequest) -> ProgressResponse:
         need_any(current_principal(), request.project)
