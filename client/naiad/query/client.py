@@ -114,9 +114,15 @@ class Runs:
     pattern: str | None = None
     names: Sequence[str] | None = None
     by_experiment: bool = False
+    # Of those, the ones for which this is true: docs/filters.md.
+    filter: str = ""
+    # The runs in the trash instead of the others.
+    in_trash: bool = False
 
     def message(self) -> RunSelector:
-        selector = RunSelector(by_experiment=self.by_experiment)
+        selector = RunSelector(
+            by_experiment=self.by_experiment, filter=self.filter, in_trash=self.in_trash
+        )
         if self.names is not None:
             selector.names.CopyFrom(StringList(values=self.names))
         elif self.pattern is not None:
