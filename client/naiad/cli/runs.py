@@ -1,4 +1,4 @@
-"""`naiad runs`: which runs there are."""
+"""`naiad runs list`: which runs there are. What changes runs is in `editing`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from naiad.cli._tables import said_plainly, show
+from naiad.cli.changing import delete, purge, restore, tag
+from naiad.cli.showing import diff, show_run
 
 # What is shown of a run unless columns are named, and under which name.
 _COLUMNS = {
@@ -19,7 +21,11 @@ _COLUMNS = {
 
 @click.group()
 def runs() -> None:
-    """Looks at runs."""
+    """Looks at runs, tags them, moves them to the trash and back."""
+
+
+for _command in (show_run, diff, tag, delete, restore, purge):
+    runs.add_command(_command)
 
 
 @runs.command("list")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from naiad_store.selects import trash
 from naiad_store.selects.patterns import matching
 from naiad_store.store import Store
 
@@ -33,6 +34,8 @@ class Which:
     by_experiment: bool = False
     pattern: str | None = None
     names: Sequence[str] | None = None
+    # Those in the trash instead of the others.
+    in_trash: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,15 @@ class RunRow:
 
 
 def projects(store: Store) -> list[str]:
-    """All there are, in alphabetical order."""
-    found = store.query("SELECT DISTINCT project FROM runs ORDER BY project")
+    """All that have a run, in alphabetical order."""
+    found = store.query(
+        f"SELECT DISTINCT project FROM runs WHERE {trash.condition()} ORDER BY project"
+    )
     return [str(name) for name in found.column(0).to_pylist()]
 
 
 def has_project(store: Store, project: str) -> bool:
+    """Also one that has runs only in the trash."""
     sql = "SELECT 1 AS one FROM runs WHERE project = {project:String} LIMIT 1"
     return bool(store.query(sql, {"project": project}).num_rows > 0)
 
@@ -68,14 +74,16 @@ def select_runs(store: Store, project: str, which: Which) -> list[RunRow]:
     its head; runs without a name are left out. Raises StoreError for a pattern that is not
     RE2."""
     name = "experiment" if which.by_experiment else "run_id"
-    conditions = ["experiment != ''"] if which.by_experiment else []
+    conditions = [trash.condition(in_trash=which.in_trash)]
+    if which.by_experiment:
+        conditions.append("experiment != ''")
     parameters: dict[str, object] = {"project": project}
     if which.names is not None:
         conditions.append(f"{name} IN {{names:Array(String)}}")
         parameters["names"] = list(which.names)
     elif which.pattern is not None:
         conditions.append(matching(name, which.pattern, parameters))
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    where = f"WHERE {' AND '.join(conditions)}"
     one = "LIMIT 1 BY experiment" if which.by_experiment else ""
     sql = f"""
         SELECT {_COLUMNS} FROM (
