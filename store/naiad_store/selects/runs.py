@@ -65,7 +65,10 @@ def projects(store: Store) -> list[str]:
 
 def has_project(store: Store, project: str) -> bool:
     """Also one that has runs only in the trash."""
-    sql = "SELECT 1 AS one FROM runs WHERE project = {project:String} LIMIT 1"
+    sql = (
+        "SELECT 1 AS one FROM runs WHERE project = {project:String}"
+        f" AND {trash.not_purged()} LIMIT 1"
+    )
     return bool(store.query(sql, {"project": project}).num_rows > 0)
 
 
