@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from naiad_auth import current_principal
 from naiad_files import FileNotFound, FileStore, FileStoreError
+from naiad_proto.filters import FilterError
 from naiad_proto.limits import shorten
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_proto.v1.query_pb2_grpc import (
@@ -23,17 +24,19 @@ from naiad_proto.v1.query_pb2_grpc import (
 )
 from naiad_query import asking
 from naiad_query.chunks import chunks, table_chunks
-from naiad_query.errors import Refused, invalid, of_store
+from naiad_query.errors import Refused, invalid, of_filter, of_store
+from naiad_query.groups import groups_facts, run_groups
 from naiad_query.keeping import KeptTables
 from naiad_query.naming import WORDS, Names, words
 from naiad_query.sql import Sql
-from naiad_query.table import runs_table
+from naiad_query.table import page_facts, runs_table
 from naiad_state import Cache
 from naiad_store import Store, StoreError
 from naiad_store.selects import attributes, inheritance, watermarks
 from naiad_store.selects.attributes import Attribute, What
 from naiad_store.selects.buckets import metric_buckets
 from naiad_store.selects.derived import derived_names
+from naiad_store.selects.filters import asks_the_time
 from naiad_store.selects.points import SERIES, TIME, metric_points, series_points
 from naiad_store.selects.runs import projects, select_runs
 from naiad_store.selects.scope import Scope
@@ -165,18 +168,44 @@ class QueryService(QueryServiceServicer):
     async def FetchRunsTable(
         self, request: pb.FetchRunsTableRequest, context: Context
     ) -> AsyncIterator[pb.FetchRunsTableResponse]:
-        def answer() -> Iterator[bytes]:
+        def answer() -> Iterator[pb.FetchRunsTableResponse]:
             self._need(request.project)
-            yield from table_chunks(
-                self._table(
-                    b"runs table " + request.SerializeToString(deterministic=True),
-                    lambda: watermarks.of_project(self._store, request.project),
-                    lambda: runs_table(self._store, request),
-                )
+            found = self._table(
+                b"runs table " + request.SerializeToString(deterministic=True),
+                lambda: watermarks.of_project(self._store, request.project),
+                lambda: runs_table(self._store, request),
+                keep=not asks_the_time(request.runs.filter),
             )
+            table, total, cursor = page_facts(found)
+            message = pb.FetchRunsTableResponse(total_runs=total, next_cursor=cursor)
+            for arrow in table_chunks(table):
+                message.arrow = arrow
+                yield message
+                message = pb.FetchRunsTableResponse()
 
-        async for arrow in self._stream(context, answer):
-            yield pb.FetchRunsTableResponse(arrow=arrow)
+        async for message in self._stream(context, answer):
+            yield message
+
+    async def FetchRunGroups(
+        self, request: pb.FetchRunGroupsRequest, context: Context
+    ) -> AsyncIterator[pb.FetchRunGroupsResponse]:
+        def answer() -> Iterator[pb.FetchRunGroupsResponse]:
+            self._need(request.project)
+            found = self._table(
+                b"run groups " + request.SerializeToString(deterministic=True),
+                lambda: watermarks.of_project(self._store, request.project),
+                lambda: run_groups(self._store, request),
+                keep=not asks_the_time(request.runs.filter),
+            )
+            table, total = groups_facts(found)
+            message = pb.FetchRunGroupsResponse(total_groups=total)
+            for arrow in table_chunks(table):
+                message.arrow = arrow
+                yield message
+                message = pb.FetchRunGroupsResponse()
+
+        async for message in self._stream(context, answer):
+            yield message
 
     async def FetchMetrics(
         self, request: pb.FetchMetricsRequest, context: Context
@@ -374,10 +403,15 @@ class QueryService(QueryServiceServicer):
         )
 
     def _table(
-        self, question: bytes, watermark: Callable[[], bytes], make: Callable[[], pa.Table]
+        self,
+        question: bytes,
+        watermark: Callable[[], bytes],
+        make: Callable[[], pa.Table],
+        *,
+        keep: bool = True,
     ) -> pa.Table:
-        """What `make` returns, now or when it was asked the same before."""
-        if self._kept is None:
+        """What `make` returns, now or, with `keep`, when it was asked the same before."""
+        if self._kept is None or not keep:
             return make()
         return self._kept.table(current_principal(), question, watermark, make)
 
@@ -391,18 +425,20 @@ class QueryService(QueryServiceServicer):
             return await self._in_thread(answer)
         except Refused as refused:
             reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
         except StoreError as error:
             reason = of_store(error)
         await context.abort(reason.code, reason.message)
         raise AssertionError("abort raises")
 
     async def _stream(
-        self, context: Context, answer: Callable[[], Iterator[bytes]]
-    ) -> AsyncIterator[bytes]:
-        pieces: Iterator[bytes] | None = None
+        self, context: Context, answer: Callable[[], Iterator[T]]
+    ) -> AsyncIterator[T]:
+        pieces: Iterator[T] | None = None
         context_of_call = contextvars.copy_context()
 
-        def step() -> bytes | None:
+        def step() -> T | None:
             nonlocal pieces
             pieces = pieces or answer()
             return next(pieces, None)
@@ -418,6 +454,8 @@ class QueryService(QueryServiceServicer):
                 yield piece
         except Refused as refused:
             reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
         except StoreError as error:
             reason = of_store(error)
         finally:
