@@ -72,7 +72,9 @@ class Run:
         return found
 
     def series(self, path: str, kind: str) -> dict[float, Any]:
-        mine: dict[float, Any] = (self.points if kind == "float_series" else self.lines).get(path, {})
+        mine: dict[float, Any] = (self.points if kind == "float_series" else self.lines).get(
+            path, {}
+        )
         found = dict(mine)
         run, until = self, math.inf
         while run.parent is not None:
@@ -299,7 +301,9 @@ def _compares(op: str, kind: str, value: Any, literal: Any) -> bool:
     mine, other = pair
     if isinstance(other, float) and math.isnan(other):
         nan = isinstance(mine, float) and math.isnan(mine)
-        return nan if op == "==" else not nan
+        return nan if op == "==" else not nan if op == "!=" else False
+    if isinstance(other, bool) and op not in ("==", "!="):
+        return False
     return bool(
         {
             "==": mine == other, "!=": mine != other, "<": op == "<" and mine < other,
@@ -335,7 +339,9 @@ def single_tests(draw: Callable[..., Any]) -> Said:
             listed = ", ".join(text for text, _ in literals)
             return Said(f"{operand.text} {'not ' * negated}in ({listed})", among)
         case "match":
-            pattern = draw(st.sampled_from(["a", "^Adam$", "(?i)adam", "e.b", r"\d", "^$", "ü|run"]))
+            pattern = draw(
+                st.sampled_from(["a", "^Adam$", "(?i)adam", "e.b", r"\d", "^$", "ü|run"])
+            )
             negated = draw(st.booleans())
 
             def matches(run: Run) -> bool:

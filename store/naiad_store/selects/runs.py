@@ -113,6 +113,9 @@ def select_runs(store: Store, project: str, which: Which) -> list[RunRow]:
 def forks_among(store: Store, project: str, which: Which) -> list[RunRow]:
     """The forks among the runs that `which` chooses by name."""
     parameters: dict[str, object] = {"project": project}
+    any_sql = "SELECT 1 AS one FROM runs WHERE project = {project:String} AND fork_run_id != ''"
+    if not store.query(f"{any_sql} LIMIT 1", parameters).num_rows:
+        return []
     found = store.query(
         f"SELECT {_COLUMNS} FROM ({_named(which, parameters)}) WHERE fork_run_id != ''"
         " ORDER BY run_id",
