@@ -24,7 +24,7 @@ from naiad_proto.filters.nodes import (
     Operand,
     Or,
     Test,
-    tests_of,
+    every_test,
 )
 from naiad_proto.filters.parser import parse_filter
 
@@ -43,6 +43,6 @@ __all__ = [
     "Operand",
     "Or",
     "Test",
+    "every_test",
     "parse_filter",
-    "tests_of",
 ]

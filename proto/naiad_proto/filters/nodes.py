@@ -41,6 +41,11 @@ class Operand:
             return (self.type,)
         return STATS[self.stat] if self.stat else TYPES
 
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        """Types of what a test looks at: how many points a series has is a number."""
+        return ("float",) if self.stat == "count" else self.types
+
     def __str__(self) -> str:
         plain = (
             WORD.fullmatch(self.path)
@@ -184,14 +189,14 @@ def _within(part: Filter) -> str:
     return f"({part})" if isinstance(part, And | Or) else str(part)
 
 
-def tests_of(tree: Filter) -> Iterator[Test]:
+def every_test(tree: Filter) -> Iterator[Test]:
     """From left to right."""
     match tree:
         case Not():
-            yield from tests_of(tree.part)
+            yield from every_test(tree.part)
         case And() | Or():
             for part in tree.parts:
-                yield from tests_of(part)
+                yield from every_test(part)
         case _:
             yield tree
 

@@ -48,7 +48,7 @@ from naiad_proto.filters.nodes import (
 )
 from naiad_proto.limits import shorten
 
-MAX_LENGTH = 20_000
+MAX_LENGTH = 100_000
 # Of brackets and nots in each other.
 MAX_DEPTH = 50
 MAX_TESTS = 100
@@ -197,7 +197,7 @@ class _Parser:
                 what = "a regular expression" if "~" in test.op else "a text"
                 raise self._error(f"{test.op} wants {what} in quotes", at)
             takes = HOLDERS if "has" in test.op else STRINGS
-            if not set(takes) & set(test.operand.types):
+            if not set(takes) & set(test.operand.looked_at):
                 raise self._error(
                     f"{test.op} looks into texts"
                     f"{' and string sets' if 'has' in test.op else ''}; {_said(test.operand)}",
@@ -215,7 +215,7 @@ class _Parser:
         return test
 
     def _compares(self, operand: Operand, literal: Literal) -> None:
-        if set(literal.types) & set(operand.types):
+        if set(literal.types) & set(operand.looked_at):
             return
         if operand.type == "string_set":
             raise self._error('a string set is asked by has: tags has "prod"', literal.at)

@@ -57,11 +57,16 @@ def stat_rows(
 
 
 def series_rows(
-    types: Collection[str], path: str, forks: Forks, parameters: dict[str, object]
+    types: Collection[str],
+    path: str,
+    forks: Forks,
+    parameters: dict[str, object],
+    among: str = "1",
 ) -> str:
     """SQL: `run` and `type` of the series of `types` at `path` that have any value to show."""
     kinds = [kind for kind in SERIES_TYPES if kind in types]
-    rows = f"SELECT run, type FROM series FINAL WHERE {_where(path)} AND {_of(kinds)}"
+    where = f"{_where(path)} AND {_of(kinds)} AND {among}"
+    rows = f"SELECT run, type FROM series FINAL WHERE {where}"
     for kind in kinds if forks else ():
         table, value, keep = _TABLES[kind]
         line = forks.line(table, value, f"{_where(path)} AND {keep}", parameters)

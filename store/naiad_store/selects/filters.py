@@ -27,15 +27,15 @@ from naiad_proto.filters import (
     Operand,
     Or,
     Test,
+    every_test,
     parse_filter,
-    tests_of,
 )
 from naiad_proto.filters.kinds import BOOLS, DATETIMES, SERIES_TYPES, STRINGS
 from naiad_store.selects.aggregates import series_rows, stat_rows
 from naiad_store.selects.attributes import Attribute
 from naiad_store.selects.derived import DERIVED
 from naiad_store.selects.forks import Forks
-from naiad_store.selects.runs import Which, forks_among
+from naiad_store.selects.runs import Which, choose, fork_rows, forks_among, with_lives
 from naiad_store.store import Store
 
 _SINGLE = ("int", "float", "string", "bool", "datetime", "file")
@@ -46,6 +46,7 @@ _COLUMNS = {
     "string_series": "text", "bool": "integer", "datetime": "integer * 1000",
 }  # fmt: skip
 _INTEGERS = range(-(2**63), 2**63)
+_AMONG = "run IN {among:Array(UInt64)}"
 # For these nobody has to be asked whose fork a run is.
 _NOBODY_INHERITS = {*ALIASES.values(), *(name.path for name in DERIVED)}
 
@@ -59,7 +60,7 @@ class Condition(NamedTuple):
 def read_filter(text: str) -> Filter:
     """The tree of a filter that the store can be asked. Raises FilterError."""
     tree = parse_filter(text)
-    for test in tests_of(tree):
+    for test in every_test(tree):
         _check_pattern(test, text)
         _check_derived(test, text)
     return tree
@@ -71,11 +72,35 @@ def condition_of(
     """Of `which.filter`; what it needs goes into `parameters`. Raises FilterError."""
     tree = read_filter(which.filter)
     forks = Forks()
-    if any(test.operand.path not in _NOBODY_INHERITS for test in tests_of(tree)):
+    if any(test.operand.path not in _NOBODY_INHERITS for test in every_test(tree)):
         chosen = Which(in_trash=which.in_trash)
         forks = Forks.of(store, project, forks_among(store, project, chosen))
     made = _Making(forks, parameters, time.time() if now is None else now)
     return Condition(made.condition(tree), made.lives)
+
+
+def which_hold(
+    store: Store, project: str, run_id: str, text: str, now: float | None = None
+) -> list[bool] | None:
+    """For each test of a filter, from left to right, whether it is true for one run; None for a
+    run that the store does not know. Raises FilterError."""
+    tests = list(every_test(read_filter(text)))
+    which = Which(names=[run_id])
+    parameters: dict[str, object] = {"project": project}
+    found = choose(store, project, which)
+    if not found.num_rows:
+        return None
+    forks = Forks.of(store, project, fork_rows(found.slice(0, 1)))
+    # Of other runs nothing has to be read but what this one has of them.
+    run = found.column("run")[0].as_py()
+    sources = [heir[1] for heir in forks.heirs] + [stretch[1] for stretch in forks.stretches]
+    parameters["among"] = sorted({run, *sources})
+    made = _Making(forks, parameters, time.time() if now is None else now, _AMONG)
+    shown = ", ".join(f"{made.condition(test)} AS t{place}" for place, test in enumerate(tests))
+    sql = with_lives(among=_AMONG, lives=made.lives)
+    parameters["run"] = run
+    rows = store.query(f"SELECT {shown} FROM ({sql}) WHERE run = {{run:UInt64}}", parameters)
+    return [bool(column[0].as_py()) for column in rows.columns]
 
 
 def asks_the_time(text: str) -> bool:
@@ -84,7 +109,11 @@ def asks_the_time(text: str) -> bool:
 
 
 class _Making:
-    def __init__(self, forks: Forks, parameters: dict[str, object], now: float) -> None:
+    def __init__(
+        self, forks: Forks, parameters: dict[str, object], now: float, among: str = "1"
+    ) -> None:
+        """`among`: a condition on `run` that those asked about meet, and their ancestors."""
+        self._runs_among = among
         self._forks = forks
         self._parameters = parameters
         self._now = now
@@ -127,7 +156,7 @@ class _Making:
     def _exists(self, operand: Operand, path: str, forks: Forks) -> list[str]:
         types = operand.types
         if operand.stat:
-            rows = stat_rows(operand.stat, types, path, forks, self._parameters)
+            rows = stat_rows(operand.stat, types, path, forks, self._parameters, self._runs_among)
             return [f"SELECT run FROM ({rows})"]
         found = []
         if kinds := [kind for kind in types if kind in _SINGLE]:
@@ -135,7 +164,8 @@ class _Making:
         if "string_set" in types:
             found.append(f"SELECT run FROM ({self._sets(path, forks)})")
         if kinds := [kind for kind in types if kind in SERIES_TYPES]:
-            found.append(f"SELECT run FROM ({series_rows(kinds, path, forks, self._parameters)})")
+            rows = series_rows(kinds, path, forks, self._parameters, self._runs_among)
+            found.append(f"SELECT run FROM ({rows})")
         return found
 
     def _meeting(self, test: Compare | In, path: str, forks: Forks) -> list[str]:
@@ -154,7 +184,7 @@ class _Making:
             found.append(f"SELECT run FROM ({rows}) WHERE {_by_type(singles)}")
         if series := {kind: sql for kind, sql in meets.items() if kind in SERIES_TYPES}:
             stat = operand.stat or "last"
-            rows = stat_rows(stat, list(series), path, forks, self._parameters)
+            rows = stat_rows(stat, list(series), path, forks, self._parameters, self._runs_among)
             found.append(f"SELECT run FROM ({rows}) WHERE {_by_type(series)}")
         if "string_set" in operand.types and isinstance(test, Compare) and "has" in test.op:
             element = self._give("String", test.literal.value)
@@ -168,6 +198,7 @@ class _Making:
         rows = (
             "SELECT run, type, number, integer, text FROM attributes FINAL"
             f" WHERE project = {{project:String}} AND path = {path} AND type IN ({types})"
+            f" AND {self._runs_among}"
         )
         columns = ("type", "number", "integer", "text")
         return forks.inherited(rows, columns, "type,", self._parameters)
@@ -175,7 +206,8 @@ class _Making:
     def _sets(self, path: str, forks: Forks) -> str:
         rows = (
             "SELECT run, groupArray(element) AS elements FROM string_sets FINAL"
-            f" WHERE project = {{project:String}} AND path = {path} AND present GROUP BY run"
+            f" WHERE project = {{project:String}} AND path = {path} AND present"
+            f" AND {self._runs_among} GROUP BY run"
         )
         return forks.inherited(rows, ("elements",), "", self._parameters)
 
