@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 _NEEDS = re.compile(r"needs ([^:]+): (.+)")
 
@@ -28,6 +29,14 @@ def report_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the tests marked long too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Properties that don't say how many examples they want get a third of them on one's own
+    machine."""
+    settings.register_profile("short", max_examples=30)
+    if not _long_too(config):
+        settings.load_profile("short")
 
 
 def _long_too(config: pytest.Config) -> bool:
@@ -48,9 +57,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two a core: many tests wait for time to pass, for a server to start or for an end. In CI
-    one, where nobody waits and a machine may be busy."""
-    return min((1 if _in_ci() else 2) * (os.cpu_count() or 1), 8)
+    """Two a core: many tests wait for time to pass, for a server to start or for an end. With one
+    a core the whole suite had half of the processors idle."""
+    return min(2 * (os.cpu_count() or 1), 8)
 
 
 def _in_ci() -> bool:

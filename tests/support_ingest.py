@@ -13,7 +13,7 @@ from naiad_auth import AuthInterceptor, TokenStore
 from naiad_eventlog import EventLog, StartFrom, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS
 from naiad_files import FileStore, open_file_store
-from naiad_ingest import SERVER_OPTIONS, IngestService
+from naiad_ingest import SERVER_OPTIONS, Admission, IngestService
 from naiad_proto.v1.ingest_pb2_grpc import IngestServiceStub
 from naiad_proto.v1.log_pb2 import Envelope
 from naiad_state import Throttle
@@ -57,6 +57,7 @@ async def serving_ingest(
     tokens: TokenStore | None = None,
     log: EventLog | None = None,
     throttle: Throttle | None = None,
+    admission: Admission | None = None,
 ) -> AsyncIterator[Ingest]:
     """Serves from `folder`; with a `log` of the caller's own, from that."""
     async with contextlib.AsyncExitStack() as ending:
@@ -65,7 +66,7 @@ async def serving_ingest(
             ending.push_async_callback(log.close)
             await log.create_topics(ALL_TOPICS)
         files = open_file_store(f"file://{folder}/files")
-        service = IngestService(log, files, throttle=throttle)
+        service = IngestService(log, files, throttle=throttle, admission=admission)
         await service.start()
         ending.push_async_callback(service.stop)
         server = grpc.aio.server(

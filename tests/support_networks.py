@@ -50,5 +50,5 @@ def network_meddling(siege: Siege) -> float:
 NETWORK: dict[str, Fault] = {
     "network cut": network_cut,
     "network silent": network_silent,
-    "calls doubled, late, denied": network_meddling,
+    "calls meddled with": network_meddling,
 }

@@ -269,9 +269,14 @@ class Reading:
         await self._server.start()
         return port
 
-    def close(self) -> None:
+    def stop(self, grace: float | None) -> None:
+        """As a server that drains; idempotent."""
         assert self._server
-        self.call(self._server.stop(None))
+        self._service.end_streams()
+        self.call(self._server.stop(grace))
+
+    def close(self) -> None:
+        self.stop(None)
         self._service.close()
         if self._state:
             self.call(self._state.close())

@@ -60,6 +60,8 @@ class Sent:
     with_retry_info: int = 0
     # Answers of UNAVAILABLE: the log did not confirm in time.
     unavailable: int = 0
+    # Calls that gRPC ended by itself.
+    cancelled: int = 0
     seconds: list[float] = field(default_factory=list)
 
 
@@ -86,6 +88,9 @@ async def send(
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
                     sent.unavailable += 1
                     await asyncio.sleep(0.5)
+                    continue
+                if error.code() is grpc.StatusCode.CANCELLED:
+                    sent.cancelled += 1
                     continue
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise

@@ -12,6 +12,7 @@ from sending import paced, request
 
 from naiad_consumers.writer import GROUP
 from naiad_eventlog import EventLog, open_event_log
+from naiad_eventlog.kafka.address import DEFAULT_SESSION_SECONDS
 from naiad_eventlog.topics import RECORDS
 
 POINTS_PER_SECOND = 200_000
@@ -58,7 +59,7 @@ def measure(quick: bool) -> list[Row]:
             "10 s",
             f"{back:.1f} s",
             f"lag at most {most / A_SECOND:.1f} s, {before / A_SECOND:.2f} s before; the group"
-            " takes a silent member for dead after 10 s",
+            f" takes a silent member for dead after {DEFAULT_SESSION_SECONDS:g} s",
         )
     ]
 

@@ -1,9 +1,10 @@
-"""From the query service's M4 buckets to curves on the columns of a chart.
+"""From the query service's columns to the curves of a chart.
 
-All runs of one chart share their columns, as a chart library wants them: column = bucket.
-Where every bucket holds one point (few points, or zoomed in), the curves are exact; where
-it holds many, a curve's value is their mean and its range their minimum and maximum, and x
-is right to half a bucket, which is less than a pixel.
+All runs of one chart share their columns, as a chart library wants them. Where every column
+holds one point (few points, or zoomed in), the curves are exact; where it holds many, a curve's
+value is their mean, or the smoothed curve at the last of them, and its range their minimum and
+maximum; x is right to half a column, which is less than a pixel. A group of runs is a curve like
+one run: the mean over its runs, and the band about it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from naiad_dashboard.smoothing import Floats, smooth
-
+Floats = NDArray[np.float64]
 Rows = Mapping[str, NDArray[Any]]
 """Columns of buckets: float64[rows] each, and "run", int64[rows]."""
 
 ODD_KINDS = ("nan", "positive_infinity", "negative_infinity")
 
 
-_COLUMNS = (
-    *("from_x", "first_x", "last_x", "min_y", "max_y", "sum_y", "finite_count"),
-    *(f"{kind}_count" for kind in ODD_KINDS),
-)
+_COUNTS = ("finite_count", *(f"{kind}_count" for kind in ODD_KINDS))
+_SHARED = ("from_x", "first_x", "last_x", *_COUNTS)
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,13 @@ class Odd:
 
 @dataclass(frozen=True)
 class Curve:
-    """One run in one chart. Arrays are float64[columns]; NaN: no finite point there."""
+    """One run, or group of runs, in one chart. Arrays are float64[columns]; NaN: no finite point
+    there."""
 
     run: str
-    # Mean of the bucket's finite points, smoothed if that was asked for.
+    # Mean of the column's finite points, or smoothed if that was asked for.
     values: Floats
-    # The same without smoothing.
+    # The same without smoothing; of a group `values` themselves.
     raw: Floats
     low: Floats
     high: Floats
@@ -77,23 +76,51 @@ class Chart:
     path: str
     x: Floats
     curves: Sequence[Curve] = field(default_factory=tuple)
+    # Points that it stands for.
+    points: int = 0
 
 
-def charts(
-    buckets: pa.Table, paths: Sequence[str], runs: Sequence[str], *, smoothing: float = 0.0
-) -> list[Chart]:
-    """A chart for each of `paths` with points in `buckets` (columns of FetchMetricBuckets),
-    in that order; curves in the order of `runs`. `smoothing` as in `smooth`."""
-    if not buckets.num_rows:
+def charts(table: pa.Table, paths: Sequence[str], runs: Sequence[str]) -> list[Chart]:
+    """A chart for each of `paths` with points in `table` (columns of FetchChart), in that order;
+    curves in the order of `runs`, which are labels where the table is of groups."""
+    if not table.num_rows:
         return []
     # As plain arrays, once: a thousand runs are sliced out of them below.
-    columns = {name: _floats(buckets, name) for name in _COLUMNS}
-    path_names, path_codes = coded(buckets["path"])
-    run_names, run_codes = coded(buckets["run"])
+    columns = {name: floats(table, name) for name in _SHARED} | _values(table)
+    path_names, path_codes = coded(table["path"])
+    run_names, run_codes = coded(table["group" if "group" in table.schema.names else "run"])
     by_path = dict(_split(columns | {"run": run_codes}, path_codes, path_names))
-    return [
-        _chart(path, by_path[path], run_names, runs, smoothing) for path in paths if path in by_path
-    ]
+    return [_chart(path, by_path[path], run_names, runs) for path in paths if path in by_path]
+
+
+def groups(table: pa.Table) -> list[str]:
+    """Labels of the groups that have points, in their order."""
+    if "group" not in table.schema.names:
+        return []
+    labels, places = coded(table["group"])
+    return [labels[place] for place in sorted(set(places.tolist()))]
+
+
+def _values(table: pa.Table) -> dict[str, Floats]:
+    """raw, value, low and high of each row; NaN without finite points."""
+    if "group" in table.schema.names:
+        mean, low, high = (floats(table, name) for name in ("mean_y", "low_y", "high_y"))
+        # Without a band it is as thin as its curve.
+        low, high = np.where(np.isnan(low), mean, low), np.where(np.isnan(high), mean, high)
+        return {"raw": mean, "value": mean, "low": low, "high": high}
+    finite, total, low, high = (
+        floats(table, name) for name in ("finite_count", "sum_y", "min_y", "max_y")
+    )
+    some = finite > 0
+    low, high = np.where(some, low, np.nan), np.where(some, high, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        mean = np.where(some, total / finite, np.nan)
+        # A sum of huge values overflows though each of them is finite.
+        mean = np.where(some & ~np.isfinite(mean), low / 2 + high / 2, mean)
+    # Rounding of the sum must not push one value, or the mean of equal ones, off itself.
+    raw = np.clip(mean, low, high)
+    value = floats(table, "smoothed_y") if "smoothed_y" in table.schema.names else raw
+    return {"raw": raw, "value": value, "low": low, "high": high}
 
 
 def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
@@ -117,23 +144,19 @@ def _split(
             yield name, {column: values[start:end] for column, values in moved.items()}
 
 
-def _floats(table: pa.Table, column: str) -> Floats:
+def floats(table: pa.Table, column: str) -> Floats:
     """float64[rows]; null is NaN."""
-    numbers = table[column].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
+    numbers = table[column].cast(pa.float64()).to_numpy()
     return np.asarray(numbers, dtype=np.float64)
 
 
-def _chart(
-    path: str, rows: Rows, run_names: Sequence[str], runs: Sequence[str], smoothing: float
-) -> Chart:
+def _chart(path: str, rows: Rows, run_names: Sequence[str], runs: Sequence[str]) -> Chart:
     starts = rows["from_x"]
     columns = np.unique(starts)
     x = _positions(np.searchsorted(columns, starts), rows, len(columns))
     by_run = dict(_split(rows, rows["run"], run_names))
-    curves = [
-        _curve(run, by_run[run], columns, smoothing) for run in dict.fromkeys(runs) if run in by_run
-    ]
-    return Chart(path, x, tuple(curves))
+    curves = [_curve(run, by_run[run], columns) for run in dict.fromkeys(runs) if run in by_run]
+    return Chart(path, x, tuple(curves), int(sum(rows[name].sum() for name in _COUNTS)))
 
 
 def _positions(places: NDArray[np.int64], rows: Rows, width: int) -> Floats:
@@ -151,7 +174,7 @@ def _positions(places: NDArray[np.int64], rows: Rows, width: int) -> Floats:
     return np.where(low == high, low, low + (high - low) / 2)
 
 
-def _curve(run: str, rows: Rows, columns: Floats, smoothing: float) -> Curve:
+def _curve(run: str, rows: Rows, columns: Floats) -> Curve:
     places = np.searchsorted(columns, rows["from_x"])
 
     def spread(values: Floats, empty: float = np.nan) -> Floats:
@@ -159,17 +182,6 @@ def _curve(run: str, rows: Rows, columns: Floats, smoothing: float) -> Curve:
         full[places] = values
         return full
 
-    finite = rows["finite_count"]
-    some = finite > 0
-    low = np.where(some, rows["min_y"], np.nan)
-    high = np.where(some, rows["max_y"], np.nan)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        mean = np.where(some, rows["sum_y"] / finite, np.nan)
-        # A sum of huge values overflows though each of them is finite.
-        mean = np.where(some & ~np.isfinite(mean), low / 2 + high / 2, mean)
-    # Rounding of the sum must not push one value, or the mean of equal ones, off itself.
-    raw = spread(np.clip(mean, low, high))
-    counts = spread(np.where(some, finite, 0.0), 0.0)
     odd: dict[str, Odd] = {}
     for kind in ODD_KINDS:
         count = rows[f"{kind}_count"]
@@ -177,10 +189,10 @@ def _curve(run: str, rows: Rows, columns: Floats, smoothing: float) -> Curve:
             odd[kind] = Odd(np.sort(places[count > 0]).astype(np.int64), total)
     return Curve(
         run=run,
-        values=smooth(raw, counts, smoothing),
-        raw=raw,
-        low=spread(low),
-        high=spread(high),
-        counts=counts,
+        values=spread(rows["value"]),
+        raw=spread(rows["raw"]),
+        low=spread(rows["low"]),
+        high=spread(rows["high"]),
+        counts=spread(rows["finite_count"], 0.0),
         odd=odd,
     )

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from naiad_dashboard.colours import look
-from naiad_dashboard.curves import Chart, Curve
-from naiad_dashboard.smoothing import Floats
+from naiad_dashboard.curves import Chart, Curve, Floats
 
 # Rounding to 32 bits may move a value by this share of what the chart's axis spans: well
 # below a pixel, and it halves what is sent.
 _INVISIBLE = 1e-4
+# Below it 32 bits come to zero, which no logarithmic axis has.
+_LEAST = 1e-37
 
 
 class _Arrays:
@@ -47,8 +48,8 @@ def pack(
     *,
     settings: Mapping[str, Any],
 ) -> bytes:
-    """`runs` are all of the page, in the order that gives them their colours; `labels` what
-    the legend calls them; `settings` goes into the header as it is (JSON)."""
+    """`runs` are all of the page, or its groups, in the order that gives them their colours;
+    `labels` what the legend calls them; `settings` goes into the header as it is (JSON)."""
     arrays = _Arrays()
     places = {run: place for place, run in enumerate(runs)}
     header = {
@@ -58,7 +59,7 @@ def pack(
              "dash": look(place).dash}
             for place, run in enumerate(runs)
         ],
-        "charts": [_chart(chart, places, arrays) for chart in charts],
+        "charts": [_chart(chart, places, arrays, settings.get("log", False)) for chart in charts],
     }  # fmt: skip
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-(len(text) + 4) % 8)
@@ -77,22 +78,25 @@ def read_array(arrays: memoryview, reference: Sequence[Any]) -> Floats:
     return np.frombuffer(arrays, dtype=f"<{kind}", count=length, offset=offset).astype(np.float64)
 
 
-def _chart(chart: Chart, places: Mapping[str, int], arrays: _Arrays) -> dict[str, Any]:
-    kind = _kind(chart)
+def _chart(chart: Chart, places: Mapping[str, int], arrays: _Arrays, log: bool) -> dict[str, Any]:
+    kind = _kind(chart, log)
     return {
         "path": chart.path,
+        "points": chart.points,
         "x": arrays.add(chart.x, "f8"),
         "curves": [_curve(curve, places[curve.run], arrays, kind) for curve in chart.curves],
     }
 
 
-def _kind(chart: Chart) -> str:
+def _kind(chart: Chart, log: bool) -> str:
     """f4 if nobody can see the difference in this chart."""
     shown = [values for curve in chart.curves for values in (curve.low, curve.high, curve.values)]
     every = np.concatenate(shown) if shown else np.zeros(0)
     every = every[np.isfinite(every)]
     if not len(every):
         return "f4"
+    if log and np.any((every > 0) & (every < _LEAST)):
+        return "f8"
     with np.errstate(over="ignore"):
         span = every.max() - every.min()
         moved = np.abs(every.astype(np.float32).astype(np.float64) - every).max()

@@ -1,4 +1,4 @@
-"""Asks for the buckets of several charts, each on columns that suit its own range.
+"""Asks for the columns of several charts, each on columns that suit its own range.
 
 The service cuts all series of one question on one grid. A metric logged once an epoch
 beside one that was logged each batch would then get a handful of columns, so charts that
@@ -9,54 +9,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from naiad.query.client import Attributes, Axis, QueryClient, Runs
+from naiad.query.client import Attributes, QueryClient, Runs
 from naiad_dashboard.attributes import METRIC
-from naiad_dashboard.curves import coded
+from naiad_dashboard.curves import coded, floats
 
 _COUNTS = ("finite_count", "nan_count", "positive_infinity_count", "negative_infinity_count")
 # Charts that span more than this share of the question have columns enough.
 _SHARE = 0.5
 
 
-def chart_buckets(
+class Columns(NamedTuple):
+    """Rows as FetchChart gives them, and what the server says of limits that it met."""
+
+    table: pa.Table
+    notes: Sequence[str]
+
+
+def chart_columns(
     client: QueryClient,
     project: str,
     runs: Sequence[str],
     paths: Sequence[str],
     *,
-    x: Axis,
     zoomed: tuple[float, float] | None,
     columns: int,
-) -> pa.Table:
-    """Rows in the columns of FetchMetricBuckets. Each of `paths` has about `columns` columns
-    over its own range, or over `zoomed`, or one for each point where there are fewer."""
+    **asked: Any,
+) -> Columns:
+    """Each of `paths` has about `columns` columns over its own range, or over `zoomed`, or one
+    for each point where there are fewer. `asked`: of `QueryClient.chart`, what x is and more."""
+    notes: list[str] = []
 
     def ask(wanted: Sequence[str], low: float | None, high: float | None) -> pa.Table:
-        return client.metric_buckets(
+        table, info = client.chart(
             project,
             Runs(names=runs),
             Attributes(paths=wanted, types=[METRIC]),
-            x=x,
             from_x=low,
             to_x=high,
-            max_buckets=columns,
+            width=columns,
+            **asked,
         )
+        notes.extend(info.notes)
+        return table
 
     first = ask(paths, *(zoomed or (None, None)))
     # Time since the start counts from the first point in the question: no question of less.
-    again = [] if x == "relative_time" else coarse(first)
+    again = [] if asked.get("x") == "relative_time" else coarse(first)
     if not again:
-        return first
+        return Columns(first, notes)
     redone = {path for group, _, _ in again for path in group}
     names, places = coded(first["path"])
     kept = np.asarray([name not in redone for name in names], dtype=np.bool_)[places]
     parts = [first.filter(pa.array(kept)), *(ask(group, low, high) for group, low, high in again)]
     # Each answer has words of its own for paths and runs.
-    return pa.concat_tables(parts).unify_dictionaries()
+    return Columns(pa.concat_tables(parts).unify_dictionaries(), list(dict.fromkeys(notes)))
 
 
 def coarse(buckets: pa.Table) -> list[tuple[list[str], float, float]]:
@@ -68,14 +79,16 @@ def coarse(buckets: pa.Table) -> list[tuple[list[str], float, float]]:
     names, places = coded(buckets["path"])
     finite, *others = (buckets[name].to_numpy().astype(np.float64) for name in _COUNTS)
     odd = np.sum(others, axis=0) > 0
+    # Of a group of runs, points of each at one step are as exact as one point is.
+    runs = np.maximum(1, floats(buckets, "run_count")) if "run_count" in buckets.schema.names else 1
     # Where points are that no line shows is known to the bucket only.
-    begin = np.where(odd, buckets["from_x"].to_numpy(), buckets["first_x"].to_numpy())
-    end = np.where(odd, buckets["to_x"].to_numpy(), buckets["last_x"].to_numpy())
+    begin = np.where(odd, floats(buckets, "from_x"), floats(buckets, "first_x"))
+    end = np.where(odd, floats(buckets, "to_x"), floats(buckets, "last_x"))
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     np.minimum.at(low, places, begin)
     np.maximum.at(high, places, end)
     fullest = np.zeros(len(names))
-    np.maximum.at(fullest, places, finite + np.sum(others, axis=0))
+    np.maximum.at(fullest, places, (finite + np.sum(others, axis=0)) / runs)
     span = high - low
     whole = float(high.max() - low.min())
     alike: dict[tuple[int, int], list[int]] = {}

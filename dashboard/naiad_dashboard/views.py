@@ -7,26 +7,14 @@ as absent: a link that someone shortened or mistyped still opens.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
-Query = Mapping[str, Sequence[str]]
-Axis = Literal["step", "time", "relative_time"]
-AXES: tuple[Axis, ...] = ("step", "time", "relative_time")
-AXIS_NAMES: Mapping[Axis, str] = {
-    "step": "Step",
-    "time": "Time",
-    "relative_time": "Since start",
-}
+from naiad_dashboard.drawing import PLAIN, Drawing, Query, last, number
+
 LIMITS = (100, 500, 2000, 0)
 _RUNS_APART = 20
-
-
-def _last(query: Query, name: str) -> str:
-    values = query.get(name) or ("",)
-    return values[-1]
 
 
 def _all(query: Query, name: str) -> tuple[str, ...]:
@@ -43,14 +31,6 @@ def _runs(query: Query) -> tuple[str, ...]:
 def _written_runs(runs: Sequence[str]) -> list[str]:
     """Few are easier to read and edit one by one; Streamlit takes 1,000 parameters at most."""
     return list(runs) if len(runs) <= _RUNS_APART else ["/".join(runs)]
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _written(**values: str | Sequence[str] | None) -> dict[str, list[str]]:
@@ -78,15 +58,15 @@ class RunsView:
 
     @classmethod
     def read(cls, query: Query) -> Self:
-        limit = _last(query, "limit")
+        limit = last(query, "limit")
         columns: tuple[str, ...] | None = _all(query, "column") or None
         return cls(
-            project=_last(query, "project"),
-            experiment=_last(query, "experiment"),
-            find=_last(query, "find"),
-            columns=() if _last(query, "columns") == "none" else columns,
-            sort=_last(query, "sort"),
-            ascending=_last(query, "order") == "ascending",
+            project=last(query, "project"),
+            experiment=last(query, "experiment"),
+            find=last(query, "find"),
+            columns=() if last(query, "columns") == "none" else columns,
+            sort=last(query, "sort"),
+            ascending=last(query, "order") == "ascending",
             limit=int(limit) if limit in {str(known) for known in LIMITS} else LIMITS[0],
             runs=_runs(query),
         )
@@ -108,6 +88,16 @@ class RunsView:
         return replace(self, **changes)
 
 
+Shade = Literal["min_max", "std", "quantiles", "none"]
+SHADES: tuple[Shade, ...] = ("min_max", "std", "quantiles", "none")
+SHADE_NAMES: Mapping[Shade, str] = {
+    "min_max": "Least to greatest",
+    "std": "Standard deviation",
+    "quantiles": "Middle half",
+    "none": "None",
+}
+
+
 @dataclass(frozen=True)
 class CompareView:
     """The Compare page. `metrics` None: chosen from the data. `from_x` and `to_x` are the
@@ -116,12 +106,16 @@ class CompareView:
     project: str = ""
     runs: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
-    x: Axis = "step"
-    log_y: bool = False
-    smoothing: float = 0.0
+    drawing: Drawing = PLAIN
     envelope: bool = True
     from_x: float | None = None
     to_x: float | None = None
+    # Configs; runs with equal values are one curve.
+    groups: tuple[str, ...] = ()
+    # All runs are one curve; then `groups` is empty.
+    together: bool = False
+    # What is shaded about the curve of a group.
+    shade: Shade = "min_max"
 
     @property
     def zoomed(self) -> tuple[float, float] | None:
@@ -129,24 +123,29 @@ class CompareView:
             return None
         return self.from_x, self.to_x
 
+    @property
+    def is_grouped(self) -> bool:
+        return self.together or bool(self.groups)
+
     @classmethod
     def read(cls, query: Query) -> Self:
-        axis = _last(query, "x")
-        smoothing = _number(_last(query, "smoothing")) or 0.0
-        low, high = _number(_last(query, "from")), _number(_last(query, "to"))
+        low, high = number(last(query, "from")), number(last(query, "to"))
         if low is None or high is None or low >= high:
             low = high = None
         metrics: tuple[str, ...] | None = _all(query, "metric") or None
+        together = last(query, "groups") == "one"
+        shade = last(query, "band")
         return cls(
-            project=_last(query, "project"),
+            project=last(query, "project"),
             runs=_runs(query),
-            metrics=() if _last(query, "metrics") == "none" else metrics,
-            x=axis if axis in AXES else "step",
-            log_y=_last(query, "y") == "log",
-            smoothing=smoothing if 0.0 <= smoothing < 1.0 else 0.0,
-            envelope=_last(query, "range") != "off",
+            metrics=() if last(query, "metrics") == "none" else metrics,
+            drawing=Drawing.read(query),
+            envelope=last(query, "range") != "off",
             from_x=low,
             to_x=high,
+            groups=() if together else _all(query, "group"),
+            together=together,
+            shade=shade if shade in SHADES else "min_max",
         )
 
     def write(self) -> dict[str, list[str]]:
@@ -155,10 +154,11 @@ class CompareView:
             run=_written_runs(self.runs),
             metric=self.metrics,
             metrics="none" if self.metrics == () else "",
-            x="" if self.x == "step" else self.x,
-            y="log" if self.log_y else "",
-            smoothing=repr(self.smoothing) if self.smoothing else "",
             range="" if self.envelope else "off",
+            group=self.groups,
+            groups="one" if self.together else "",
+            band="" if self.shade == "min_max" else self.shade,
+            **self.drawing.write(),
             **{
                 "from": repr(self.from_x) if self.zoomed else "",
                 "to": repr(self.to_x) if self.zoomed else "",
@@ -179,20 +179,20 @@ class RunView:
     project: str = ""
     run: str = ""
     tab: str = TABS[0]
-    x: Axis = "step"
+    drawing: Drawing = PLAIN
     find: str = ""
     lines: str = ""
 
     @classmethod
     def read(cls, query: Query) -> Self:
-        tab, axis = _last(query, "tab"), _last(query, "x")
+        tab = last(query, "tab")
         return cls(
-            project=_last(query, "project"),
-            run=_last(query, "run"),
+            project=last(query, "project"),
+            run=last(query, "run"),
             tab=tab if tab in TABS else TABS[0],
-            x=axis if axis in AXES else "step",
-            find=_last(query, "find"),
-            lines=_last(query, "lines"),
+            drawing=Drawing.read(query),
+            find=last(query, "find"),
+            lines=last(query, "lines"),
         )
 
     def write(self) -> dict[str, list[str]]:
@@ -200,9 +200,9 @@ class RunView:
             project=self.project,
             run=self.run,
             tab="" if self.tab == TABS[0] else self.tab,
-            x="" if self.x == "step" else self.x,
             find=self.find,
             lines=self.lines,
+            **self.drawing.write(),
         )
 
     def with_(self, **changes: Any) -> Self:

@@ -48,7 +48,7 @@ def settings(
         "transaction.state.log.min.isr": max(1, copies - 1),
         # Groups form at once, and a dead broker or member is noticed soon.
         "group.initial.rebalance.delay.ms": 0,
-        "group.min.session.timeout.ms": 500,
+        "group.min.session.timeout.ms": 1500,
         "broker.session.timeout.ms": 3000,
         "broker.heartbeat.interval.ms": 500,
         # Little memory, few threads.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -22,6 +22,13 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 class Service(Protocol):
     def add_to(self, server: grpc.aio.Server) -> None: ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A service with calls that go on until their caller goes."""
+
+    def end_streams(self) -> None: ...
 
 
 class GrpcServer:
@@ -44,6 +51,7 @@ class GrpcServer:
         )
         for service in services.values():
             service.add_to(self._server)
+        self._streaming = [one for one in services.values() if isinstance(one, Streaming)]
         self._names = ("", *services)
         self._health = health.aio.HealthServicer()
         self._status: int = _NOT_SERVING
@@ -91,4 +99,6 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
         if delay:
             await asyncio.sleep(delay)
+        for service in self._streaming:
+            service.end_streams()
         await self._server.stop(grace)

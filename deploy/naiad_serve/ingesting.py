@@ -8,7 +8,7 @@ from naiad_auth import TokenFileError, TokenStore
 from naiad_consumers.writer import GROUP as WRITER_GROUP
 from naiad_eventlog import EventLogError
 from naiad_files import FileStore, FileStoreError, open_file_store
-from naiad_ingest import IngestService, metrics
+from naiad_ingest import Admission, IngestService, metrics
 from naiad_ingest.service import SERVICE
 from naiad_serve import engines
 from naiad_serve.address import free_port
@@ -16,6 +16,7 @@ from naiad_serve.calls import CallObserver
 from naiad_serve.errors import StartError
 from naiad_serve.grpcserver import GrpcServer
 from naiad_serve.logwatch import watch_log
+from naiad_serve.memory import give_back_freed
 from naiad_serve.process import Process
 from naiad_serve.stages import IngestSettings, Serving
 from naiad_state import Limits, State, Throttle
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 
 async def ingest(settings: IngestSettings, process: Process) -> None:
+    give_back_freed()
     check_port(settings)
     tokens = token_store(settings)
     event_log = await engines.event_log(process, settings.event_log)
@@ -31,7 +33,7 @@ async def ingest(settings: IngestSettings, process: Process) -> None:
     service = IngestService(
         event_log,
         files,
-        max_bytes_in_flight=settings.ingest_max_bytes,
+        admission=Admission(settings.ingest_max_bytes),
         throttle=throttle(settings, process),
     )
     await engines.until_there(process, "reading of epochs", service.start, EventLogError)

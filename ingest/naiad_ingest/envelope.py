@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from naiad_proto.v1.log_pb2 import Envelope
 from naiad_proto.v1.records_pb2 import Rejection
 
-# What a reader must know to read the batches that ingest lets through: raised when a kind
-# of record is added.
+# What a reader must know to read most of the batches that ingest lets through; changes of runs
+# ask for more (`naiad_proto.changes`).
 READER_VERSION = 1
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -59,11 +59,16 @@ def batch_bytes(request: bytes) -> memoryview:
 
 
 def seal(
-    batch: bytes | memoryview, *, received_at: int, principal: str, rejections: Sequence[Rejection]
+    batch: bytes | memoryview,
+    *,
+    received_at: int,
+    principal: str,
+    rejections: Sequence[Rejection],
+    reader_version: int = READER_VERSION,
 ) -> bytes:
     """A serialised Envelope around the serialised `batch`; `received_at` in milliseconds."""
     head = Envelope(
-        min_reader_version=READER_VERSION,
+        min_reader_version=reader_version,
         received_at=received_at,
         principal=principal,
         rejections=rejections,

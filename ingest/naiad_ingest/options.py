@@ -9,6 +9,15 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Answers are cut into chunks by who sends them.
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Nobody sends more than 64 KiB into a call that is not read yet, however fast the network
+    # is. gRPC's estimate of that let in 16 times as much, for each call that had to wait.
+    ("grpc.http2.bdp_probe", 0),
+    # Far more than a client has in flight on one connection; the next ones wait over there.
+    ("grpc.max_concurrent_streams", 256),
+    # Calls that have come and were not looked at yet. Past the first number gRPC begins to end
+    # some, as CANCELLED and without saying when to come again; ours has said so long before.
+    ("grpc.server.max_pending_requests", 4000),
+    ("grpc.server.max_pending_requests_hard_limit", 8000),
     # Finds connections that a firewall or a vanished host left half open.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),

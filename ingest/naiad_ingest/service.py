@@ -1,4 +1,4 @@
-"""The four calls of naiad.v1.IngestService."""
+"""The calls of naiad.v1.IngestService."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from naiad_eventlog import EventLog, EventLogError, EventLogFull
 from naiad_eventlog.topics import RECORDS, run_key
 from naiad_files import FileStore
 from naiad_ingest import metrics
-from naiad_ingest.admission import MAX_BYTES_IN_FLIGHT, Admission
+from naiad_ingest.admission import Admission
+from naiad_ingest.changes import Changes
 from naiad_ingest.counting import points_taken
-from naiad_ingest.envelope import batch_bytes, seal
+from naiad_ingest.envelope import READER_VERSION, batch_bytes, seal
 from naiad_ingest.epochs import Epochs
 from naiad_ingest.errors import Refused, invalid
 from naiad_ingest.limiting import Limiting
@@ -26,8 +27,12 @@ from naiad_ingest.rights import need_any, need_write
 from naiad_ingest.uploads import upload
 from naiad_ingest.validation import BatchRefused, check_batch
 from naiad_ingest.validation.batch import check_identity, check_writer_id
+from naiad_proto.changes import READER_VERSION as CHANGE_READER_VERSION
+from naiad_proto.changes import is_change
 from naiad_proto.v1 import ingest_pb2
 from naiad_proto.v1.ingest_pb2 import (
+    ChangeProjectRequest,
+    ChangeProjectResponse,
     LogPosition,
     OpenWriterRequest,
     OpenWriterResponse,
@@ -48,6 +53,8 @@ SERVICE = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 
 # Larger ones are looked at in a thread, so that other calls and the log's answers go on.
 _IN_THREAD_BYTES = 256 * 1024
+# A batch has so long to arrive, in seconds: as long as shippers wait for their answer.
+_RECEIVE_SECONDS = 60.0
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -61,15 +68,17 @@ class IngestService:
         log: EventLog,
         files: FileStore,
         *,
-        max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT,
+        admission: Admission | None = None,
         throttle: Throttle | None = None,
     ) -> None:
-        """`throttle`: limits of what is sent, none without it; its maker closes it."""
+        """`admission`: the bound on what is taken at once. `throttle`: limits of what is sent,
+        none without it; its maker closes it."""
         self._log = log
         self._files = files
         self._limiting = Limiting(throttle) if throttle else None
-        self._admission = Admission(max_bytes_in_flight)
+        self._admission = admission or Admission()
         self._epochs = Epochs(log)
+        self._changes = Changes(log, self._epochs)
         self._progress = Progress(log)
 
     async def start(self) -> None:
@@ -89,9 +98,11 @@ class IngestService:
     def add_to(self, server: grpc.aio.Server) -> None:
         """Registers the service under its name, before the server is started."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            # Without a deserialiser: the batch's bytes are logged as they came.
-            "WriteBatch": grpc.unary_unary_rpc_method_handler(
-                _answering(self._write_batch),
+            # Without a deserialiser: the batch's bytes are logged as they came. And as if it
+            # were a stream, which is the same on the wire: gRPC receives a single message
+            # before it asks anybody, one of a stream when it is asked for.
+            "WriteBatch": grpc.stream_unary_rpc_method_handler(
+                self._admit,
                 response_serializer=WriteBatchResponse.SerializeToString,
             ),
             "OpenWriter": grpc.unary_unary_rpc_method_handler(
@@ -104,6 +115,11 @@ class IngestService:
                 request_deserializer=ProgressRequest.FromString,
                 response_serializer=ProgressResponse.SerializeToString,
             ),
+            "ChangeProject": grpc.unary_unary_rpc_method_handler(
+                _answering(self._change_project),
+                request_deserializer=ChangeProjectRequest.FromString,
+                response_serializer=ChangeProjectResponse.SerializeToString,
+            ),
             "UploadFile": grpc.stream_unary_rpc_method_handler(
                 _answering(self._upload_file),
                 request_deserializer=UploadFileRequest.FromString,
@@ -113,13 +129,22 @@ class IngestService:
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
         server.add_registered_method_handlers(SERVICE, handlers)
 
-    async def _write_batch(self, request: bytes) -> WriteBatchResponse:
-        with self._admission.hold(len(request)):
+    async def _admit(self, _messages: AsyncIterator[bytes], context: Context) -> WriteBatchResponse:
+        return await _answer(self._write_batch(context), context)
+
+    async def _write_batch(self, context: Context) -> WriteBatchResponse:
+        async with self._admission.enter() as entry:
+            request = await _received(context)
+            size = len(request)
+            entry.received(size)
             raw, batch = _parse(request)
             need_write(current_principal(), batch.project)
             refusal: Refused | None = None
-            if self._limiting:
-                refusal = await self._limiting.refusal_of(batch, len(request))
+            change = is_change(batch)
+            if change:
+                raw, batch = await self._changes.raised(batch)
+            elif self._limiting:
+                refusal = await self._limiting.refusal_of(batch, size)
             if self._limiting and refusal:
                 # A writer that has to wait, even for long, must not look dead.
                 raw, batch = self._limiting.sign_of_life(batch, refusal)
@@ -128,6 +153,8 @@ class IngestService:
             else:
                 rejections = check_batch(batch)
             key = run_key(batch.project, batch.run_id)
+            if not change:
+                await self._changes.catch_up(batch, current_principal())
             # Before the batch, or a crash in between would leave an epoch unknown.
             among = await self._epochs.record(
                 batch.project, batch.run_id, batch.writer_id, batch.epoch
@@ -139,16 +166,17 @@ class IngestService:
                 received_at=_now(),
                 principal=current_principal().name,
                 rejections=rejections,
+                reader_version=CHANGE_READER_VERSION if change else READER_VERSION,
             )
-            points = points_taken(batch, rejections)
-            # The log may take a while, and its columns are large.
-            del batch
+            points, size = points_taken(batch, rejections), len(raw)
+            # The log may take a while; what waits for it should stand in memory once.
+            del request, raw, batch
             began = time.perf_counter()
             position = await self._log.append(RECORDS.name, key, sealed, among=among)
             metrics.APPEND_SECONDS.observe(time.perf_counter() - began)
             if refusal:
                 raise refusal
-            metrics.taken(points, len(raw), rejections)
+            metrics.taken(points, size, rejections)
         return WriteBatchResponse(
             position=LogPosition(
                 topic=position.topic, partition=position.partition, offset=position.offset
@@ -165,6 +193,9 @@ class IngestService:
         )
         return OpenWriterResponse(highest_epoch=highest, server_time=_now())
 
+    async def _change_project(self, request: ChangeProjectRequest) -> ChangeProjectResponse:
+        return await self._changes.change_project(request, current_principal())
+
     async def _answer_progress(self, request: ProgressRequest) -> ProgressResponse:
         need_any(current_principal(), request.project)
         check_identity(request.project, request.run_id)
@@ -179,26 +210,45 @@ class IngestService:
 def _answering(
     handle: Callable[[_Request], Awaitable[_Response]],
 ) -> Callable[[_Request, Context], Awaitable[_Response]]:
-    """A handler that turns what `handle` raises into the status that the contract names."""
-
     async def answer(request: _Request, context: Context) -> _Response:
-        try:
-            return await handle(request)
-        except Refused as refused:
-            reason = refused
-        except BatchRefused as error:
-            reason = invalid(str(error))
-        except EventLogFull as error:
-            reason = Refused(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), retry_after=error.retry_after
-            )
-        except EventLogError as error:
-            reason = Refused(
-                grpc.StatusCode.UNAVAILABLE, f"the event log failed: {error}; send it again"
-            )
-        return await reason.end(context)
+        return await _answer(handle(request), context)
 
     return answer
+
+
+async def _answer(handling: Awaitable[_Response], context: Context) -> _Response:
+    """Turns what is raised into the status that the contract names."""
+    try:
+        return await handling
+    except Refused as refused:
+        reason = refused
+    except BatchRefused as error:
+        reason = invalid(str(error))
+    except EventLogFull as error:
+        reason = Refused(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), retry_after=error.retry_after
+        )
+    except EventLogError as error:
+        reason = Refused(
+            grpc.StatusCode.UNAVAILABLE, f"the event log failed: {error}; send it again"
+        )
+    return await reason.end(context)
+
+
+async def _received(context: Context) -> bytes:
+    """The message of a call. Raises Refused."""
+    try:
+        async with asyncio.timeout(_RECEIVE_SECONDS):
+            message = await context.read()
+    except TimeoutError:
+        raise Refused(
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            f"the batch did not arrive within {_RECEIVE_SECONDS:g} s; send it again",
+        ) from None
+    if message is grpc.aio.EOF:
+        raise invalid("the call ended without a message; send a WriteBatchRequest")
+    received: bytes = message
+    return received
 
 
 def _parse(request: bytes) -> tuple[memoryview, Batch]:

@@ -43,6 +43,24 @@ class _Sink:
         return False
 
 
+class Endless:
+    """An Arrow IPC stream that goes on for as long as its reader listens."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._sink = _Sink()
+        self._writer = pa.ipc.new_stream(self._sink, schema)
+        # The schema goes out with the first batch: so here is one, and readers have it at once.
+        self._writer.write_batch(pa.RecordBatch.from_pylist([], schema=schema))
+
+    def pieces(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+        """Each batch whole, so that a reader need not wait for what comes after it; the first
+        time an empty one before them."""
+        yield from _cut(self._sink.take())
+        for batch in batches:
+            self._writer.write_batch(batch)
+            yield from _cut(self._sink.take())
+
+
 def chunks(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
     """One Arrow IPC stream, in pieces of about `CHUNK_BYTES`."""
     sink = _Sink()

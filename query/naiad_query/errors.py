@@ -38,12 +38,12 @@ def of_filter(error: FilterError) -> Refused:
     return invalid(str(error))
 
 
-def of_store(error: StoreError) -> Refused:
-    """What the store's error means for who asked."""
+def of_store(error: StoreError, pattern: str = "a pattern") -> Refused:
+    """What the store's error means for who asked; `pattern` says which one was tried."""
     text = str(error)
     if error.code == BAD_PATTERN:
         return invalid(
-            "a pattern is not a regular expression that RE2 takes"
+            f"{pattern} is not a regular expression that RE2 takes"
             f" (https://github.com/google/re2/wiki/Syntax): {_reason(text)}"
         )
     if error.code in LIMITS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import logging
@@ -22,7 +23,7 @@ from naiad_proto.v1.query_pb2_grpc import (
     QueryServiceServicer,
     add_QueryServiceServicer_to_server,
 )
-from naiad_query import asking
+from naiad_query import asking, charts
 from naiad_query.chunks import chunks, table_chunks
 from naiad_query.errors import Refused, invalid, of_filter, of_store
 from naiad_query.groups import groups_facts, run_groups
@@ -30,15 +31,18 @@ from naiad_query.keeping import KeptTables
 from naiad_query.naming import WORDS, Names, words
 from naiad_query.sql import Sql
 from naiad_query.table import page_facts, runs_table
+from naiad_query.tails import Followed, Tail, Tails
 from naiad_state import Cache
 from naiad_store import Store, StoreError
 from naiad_store.selects import attributes, inheritance, watermarks
 from naiad_store.selects.attributes import Attribute, What
 from naiad_store.selects.buckets import metric_buckets
+from naiad_store.selects.chart import ChartPoints
 from naiad_store.selects.derived import derived_names
 from naiad_store.selects.filters import asks_the_time
+from naiad_store.selects.patterns import try_pattern
 from naiad_store.selects.points import SERIES, TIME, metric_points, series_points
-from naiad_store.selects.runs import projects, select_runs
+from naiad_store.selects.runs import RunRow, projects, select_runs
 from naiad_store.selects.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -75,6 +79,7 @@ _SERIES = pa.schema(
 class _Asked(NamedTuple):
     """Of a question about points: whose, by which name, and which series they have."""
 
+    rows: Sequence[RunRow]
     scope: Scope
     runs: Names
     names: Sequence[Attribute]
@@ -110,6 +115,7 @@ class QueryService(QueryServiceServicer):
         self._kept = KeptTables(cache, version) if cache else None
         self._files = files
         self._sql = Sql(store)
+        self._tails = Tails()
         self._info = pb.GetServerInfoResponse(
             version=version, dashboard_url=dashboard_url, mode=mode
         )
@@ -117,6 +123,10 @@ class QueryService(QueryServiceServicer):
 
     def add_to(self, server: grpc.aio.Server) -> None:
         add_QueryServiceServicer_to_server(self, server)
+
+    def end_streams(self) -> None:
+        """For before the server stops: calls that go on until the caller goes end now."""
+        self._tails.end()
 
     def close(self) -> None:
         """For after the last call."""
@@ -227,18 +237,7 @@ class QueryService(QueryServiceServicer):
                     tail_limit=request.tail_limit,
                     include_previews=request.include_previews,
                 ):
-                    yield pa.record_batch(
-                        [
-                            asked.runs.column(batch.column("place")),
-                            words(batch.column("path")),
-                            batch.column("x"),
-                            batch.column("ts").cast(TIME),
-                            batch.column("value"),
-                            batch.column("preview").cast(pa.bool_()),
-                            batch.column("completion"),
-                        ],
-                        schema=_METRICS,
-                    )
+                    yield _metrics(batch, asked.runs)
 
             yield from chunks(_METRICS, batches())
 
@@ -286,6 +285,68 @@ class QueryService(QueryServiceServicer):
         async for arrow in self._stream(context, answer):
             yield pb.FetchMetricBucketsResponse(arrow=arrow)
 
+    async def FetchChart(
+        self, request: pb.FetchChartRequest, context: Context
+    ) -> AsyncIterator[pb.FetchChartResponse]:
+        def answer() -> Iterator[pb.FetchChartResponse]:
+            self._need(request.project)
+            plan = charts.Plan.of(request)
+            what = asking.what(request.attributes, "float_series")
+            asked = self._asked(request.project, request.runs, what, request.own_points_only)
+            charts.need_x_metric(self._store, request, asked.rows)
+            groups = charts.groups_of(self._store, request, asked.rows)
+            paths = [name.path for name in asked.names]
+            points = ChartPoints(
+                self._store,
+                asked.scope,
+                paths,
+                plan.axis,
+                plan.x_metric,
+                request.include_previews,
+            )
+            found = self._table(
+                repr(("chart", asked.scope, paths, plan, charts.key_of(groups))).encode(),
+                lambda: watermarks.of_runs(self._store, request.project, asked.scope.sources),
+                charts.Chart(points, plan, groups).table,
+            )
+            info = charts.info_of(found)
+            if groups is None:
+                found = found.set_column(0, "run", asked.runs.column(found.column("place")))
+                found = found.set_column(1, "path", words(found.column("path")))
+            pieces = table_chunks(found.replace_schema_metadata())
+            yield pb.FetchChartResponse(arrow=next(pieces), info=info)
+            for piece in pieces:
+                yield pb.FetchChartResponse(arrow=piece)
+
+        async for response in self._stream(context, answer):
+            yield response
+
+    async def StreamMetrics(
+        self, request: pb.StreamMetricsRequest, context: Context
+    ) -> AsyncIterator[pb.FetchMetricsResponse]:
+        def ask() -> Followed:
+            # Each time: a token may have lost its right, a project its runs.
+            self._need(request.project)
+            what = asking.what(request.attributes, "float_series")
+            asked = self._asked(request.project, request.runs, what, False)
+            paths = [name.path for name in asked.names]
+            return Followed(asked.rows, asked.scope, asked.runs, paths)
+
+        tail = Tail(self._store, request, ask, _METRICS, _metrics)
+        try:
+            async with contextlib.aclosing(self._tails.follow(tail, self._in_thread)) as pieces:
+                async for piece in pieces:
+                    yield pb.FetchMetricsResponse(arrow=piece)
+        except Refused as refused:
+            reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
+        except StoreError as error:
+            reason = of_store(error)
+        else:
+            return
+        await context.abort(reason.code, reason.message)
+
     async def FetchSeries(
         self, request: pb.FetchSeriesRequest, context: Context
     ) -> AsyncIterator[pb.FetchSeriesResponse]:
@@ -295,12 +356,22 @@ class QueryService(QueryServiceServicer):
                 request.attributes, "string_series", "histogram_series", "file_series"
             )
             steps = asking.steps(request.step_range)
+            if request.containing:
+                try:
+                    try_pattern(self._store, request.containing)
+                except StoreError as error:
+                    raise of_store(error, f"containing {shorten(request.containing)!r}") from error
             asked = self._asked(request.project, request.runs, what, request.own_points_only)
             paths: dict[str, list[str]] = {}
             for name in asked.names:
                 paths.setdefault(name.type, []).append(name.path)
             found = series_points(
-                self._store, asked.scope, paths, steps=steps, tail_limit=request.tail_limit
+                self._store,
+                asked.scope,
+                paths,
+                steps=steps,
+                tail_limit=request.tail_limit,
+                containing=request.containing,
             )
             yield from chunks(
                 _SERIES,
@@ -397,6 +468,7 @@ class QueryService(QueryServiceServicer):
         else:
             found = inheritance.names(self._store, project, runs, what)
         return _Asked(
+            runs,
             Scope.of(self._store, project, runs, own_points_only=own_points_only),
             Names(runs, by_experiment=selector.by_experiment),
             found,
@@ -463,6 +535,21 @@ class QueryService(QueryServiceServicer):
                 # Ends the store's question when the caller has gone.
                 await loop.run_in_executor(self._threads, getattr(pieces, "close", _nothing))
         await context.abort(reason.code, reason.message)
+
+
+def _metrics(batch: pa.RecordBatch, runs: Names) -> pa.RecordBatch:
+    return pa.record_batch(
+        [
+            runs.column(batch.column("place")),
+            words(batch.column("path")),
+            batch.column("x"),
+            batch.column("ts").cast(TIME),
+            batch.column("value"),
+            batch.column("preview").cast(pa.bool_()),
+            batch.column("completion"),
+        ],
+        schema=_METRICS,
+    )
 
 
 def _nothing() -> None: ...

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import chdb
 import pyarrow as pa
 from clickhouse_connect.driver.binding import bind_query, quote_identifier
 
@@ -38,6 +37,9 @@ class ChdbSession:
             statements.append("SET " + ", ".join(_assignment(n, settings[n]) for n in names))
         # Held while the engine works on the connection: closing under it would crash.
         self._busy = threading.Lock()
+        # Here, because it takes 200 MB, and most processes of a cluster never need it.
+        import chdb
+
         connect: Any = chdb.connect  # untyped
         self._connection = connect(path)
         self._stream: Any = None

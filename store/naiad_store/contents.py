@@ -23,14 +23,22 @@ FROM_LOG = (
     "file_points",
     "attributes",
     "string_sets",
+    "tombstones",
+    "retention",
 )
 # What consumers decided or delivered: in no log.
 OWN = ("alerts", "alert_deliveries")
 # Of the store itself, or of the moment: not copied, not compared.
-PASSING = ("migrations", "listening", "owners")
+PASSING = ("migrations", "listening", "owners", "discarded_files")
+
+# Have rows of runs, by `run`: a purge goes through them.
+WITH_RUNS = (
+    *(name for name in FROM_LOG if name != "retention"),
+    "alerts",
+)
 
 # Columns that differ from one making of the same row to the next.
-_NOT_COMPARED = {"writers": {"row_version"}}
+_NOT_COMPARED = {"writers": {"row_version", "freed_bytes"}}
 
 
 class Content(NamedTuple):

@@ -46,6 +46,14 @@ def names_made(statements: Collection[str]) -> set[str]:
     return found
 
 
+def local_name(table: str, cluster: Cluster | None, database: str) -> str:
+    """How a statement names a table whose rows it changes, on every server that has some."""
+    if cluster is None:
+        return table
+    local = f"{table}_local" if cluster.sharded else table
+    return f"`{database}`.`{local}` ON CLUSTER {_text(cluster.name)}"
+
+
 class _Words:
     """A statement with its words, and changes to be made where they stand."""
 

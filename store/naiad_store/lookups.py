@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from naiad_store.lives import Tombstone, tombstone_of
 from naiad_store.store import Store
 
 
@@ -62,3 +63,18 @@ def highest_epoch(store: Store) -> int:
         " (SELECT bitShiftRight(max(row_version), 40) FROM writers)) AS epoch"
     )
     return int(found.column(0)[0].as_py())
+
+
+def tombstones(
+    store: Store, projects: Iterable[str], run_ids: Iterable[str] | None = None
+) -> list[Tombstone]:
+    """Of these run ids, or of all, of these projects."""
+    named = "" if run_ids is None else " AND run_id IN {run_ids:Array(String)}"
+    found = store.query(
+        "SELECT project, run_id, until, incarnation, next, state, deleted_by, changed_by, version,"
+        " toUnixTimestamp64Milli(deleted_at) AS deleted_ms,"
+        " toUnixTimestamp64Milli(changed_at) AS changed_ms"
+        f" FROM tombstones FINAL WHERE project IN {{projects:Array(String)}}{named}",
+        {"projects": sorted(projects), "run_ids": sorted(run_ids or ())},
+    )
+    return [tombstone_of(row) for row in found.to_pylist()]

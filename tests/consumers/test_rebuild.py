@@ -196,6 +196,7 @@ async def test_records_that_cannot_be_read_are_not_put_aside_again(
     assert await count(log, DEAD.name) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("done", [0, 1, 4])
 async def test_a_swap_that_was_cut_off_is_finished_by_who_comes_next(
     log: EventLog, store: Store, done: int, monkeypatch: pytest.MonkeyPatch

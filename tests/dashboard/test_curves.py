@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naiad_dashboard.curves import charts
+from naiad_dashboard.curves import charts, groups
 from naiad_dashboard.payload import pack, read_array, unpack
 from naiad_dashboard.questions import coarse
-from naiad_dashboard.smoothing import smooth
 
 RUNS = ["a", "b", "c"]
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=64)
@@ -133,18 +131,46 @@ def test_what_is_too_coarse_is_asked_again() -> None:
     assert coarse(buckets(data, 64).slice(0, 0)) == []
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 0.99))
-def test_smoothing_stays_between_the_values(values: list[float], weight: float) -> None:
-    array = np.asarray(values)
-    smoothed = smooth(array, np.ones(len(array)), weight)
-    assert smoothed[0] == pytest.approx(array[0], abs=1e-6)
-    assert np.all(smoothed <= np.maximum.accumulate(array) + 1e-6)
-    assert np.all(smoothed >= np.minimum.accumulate(array) - 1e-6)
+def test_smoothed_and_grouped_columns_are_curves_too() -> None:
+    plain = buckets({("loss", "a", step): float(step % 2) for step in range(8)}, 4)
+    (chart,) = charts(plain.append_column("smoothed_y", pa.array([0.1, math.nan])), ["loss"], ["a"])
+    assert chart.points == 8
+    assert chart.curves[0].raw.tolist() == [0.5, 0.5]
+    assert np.array_equal(chart.curves[0].values, [0.1, math.nan], equal_nan=True)
+    table = pa.table(
+        {
+            "group": pa.array(["lr=1", "lr=2", "lr=2"]).dictionary_encode(),
+            "path": ["loss"] * 3,
+            "from_x": [0.0, 0.0, 4.0],
+            "to_x": [4.0, 4.0, 8.0],
+            "first_x": [0.0, 1.0, None],
+            "last_x": [3.0, 3.0, None],
+            "mean_y": [1.0, 2.0, None],
+            "low_y": [0.5, None, None],
+            "high_y": [1.5, None, None],
+            "run_count": [2, 1, 0],
+            "finite_count": [8, 4, 0],
+            "nan_count": [0, 0, 3],
+            "positive_infinity_count": [0, 0, 0],
+            "negative_infinity_count": [0, 0, 0],
+        }
+    )
+    assert groups(table) == ["lr=1", "lr=2"]
+    (chart,) = charts(table, ["loss"], groups(table))
+    assert chart.x.tolist() == [1.5, 4.0]
+    first, second = chart.curves
+    assert (first.low[0], first.values[0], first.high[0]) == (0.5, 1.0, 1.5)
+    # No band: as thin as the curve.
+    assert second.is_exact
+    assert (second.odd["nan"].count, second.gaps.tolist()) == (3, [False, True])
+    assert chart.points == 15
+    assert coarse(table) == []
 
 
-def test_smoothing_of_a_bucket_is_that_of_its_points() -> None:
-    one_by_one = smooth(np.array([1.0, 5.0, 5.0, 5.0]), np.ones(4), 0.9)
-    in_one = smooth(np.array([1.0, 5.0]), np.array([1.0, 3.0]), 0.9)
-    assert in_one[-1] == pytest.approx(one_by_one[-1])
-    with pytest.raises(ValueError, match="weight"):
-        smooth(np.zeros(1), np.ones(1), 1.0)
+def test_tiny_values_keep_their_place_on_a_logarithmic_axis() -> None:
+    made = charts(
+        buckets({("loss", "a", s): 10.0 ** -(s * 20) for s in range(4)}, 1), ["loss"], ["a"]
+    )
+    header, arrays = unpack(pack(made, ["a"], {}, settings={"log": True}))
+    values = read_array(arrays, header["charts"][0]["curves"][0]["values"])
+    assert values.tolist() == [1.0, 1e-20, 1e-40, 1e-60]

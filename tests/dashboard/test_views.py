@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from naiad_dashboard import attributes, tables
 from naiad_dashboard.colours import DASHES, PALETTE, look, swatch
 from naiad_dashboard.command import command
+from naiad_dashboard.drawing import AXES, METHODS, Drawing
 from naiad_dashboard.sections.output import lines, printed
 from naiad_dashboard.texts import (
     duration_text,
@@ -24,7 +26,7 @@ from naiad_dashboard.texts import (
     value_text,
 )
 from naiad_dashboard.trees import flat, tree
-from naiad_dashboard.views import AXES, LIMITS, TABS, CompareView, RunsView, RunView
+from naiad_dashboard.views import LIMITS, SHADES, TABS, CompareView, RunsView, RunView
 
 words = st.text(min_size=1, max_size=12)
 # A run id has no slash.
@@ -32,7 +34,22 @@ ids = words.filter(lambda word: "/" not in word)
 several = st.lists(words, max_size=4, unique=True).map(tuple)
 runs = st.lists(ids, max_size=40, unique=True).map(tuple)
 chosen = st.none() | several
-names = st.sampled_from([*CompareView().__dict__, "run", "from", "to", "x", "limit"])
+names = st.sampled_from(
+    [
+        *CompareView().__dict__,
+        "run",
+        "from",
+        "to",
+        "x",
+        "limit",
+        "x-metric",
+        "smooth",
+        "smoothing",
+        "group",
+        "groups",
+        "band",
+    ]
+)
 paths = st.text("ab/", min_size=1, max_size=6)
 ranges = st.tuples(st.floats(-1e9, 1e9), st.floats(0.001, 1e9)).map(lambda r: (r[0], r[0] + r[1]))
 
@@ -46,22 +63,41 @@ def test_the_runs_page_comes_back_from_its_address(
     assert RunsView.read(view.write()) == view
 
 
-@given(words, runs, chosen, st.sampled_from(AXES), st.floats(0, 0.99), st.none() | ranges)
+@st.composite
+def drawings(draw: st.DrawFn) -> Drawing:
+    axis, method = draw(st.sampled_from(AXES)), draw(st.sampled_from(METHODS))
+    most = 0.99 if method == "ema" else 1e9
+    path = draw(words) if axis == "metric" else ""
+    return Drawing(axis, path, draw(st.booleans()), method, draw(st.floats(0, most)))
+
+
+grouping = st.one_of(
+    st.builds(lambda paths: {"groups": paths}, several),
+    st.builds(lambda: {"together": True}),
+)
+
+
+@given(
+    words, runs, chosen, drawings(), st.booleans(), st.none() | ranges, grouping,
+    st.sampled_from(SHADES),
+)  # fmt: skip
 def test_the_compare_page_comes_back_from_its_address(
-    project: str, selected: tuple[str, ...], metrics: tuple[str, ...] | None, axis: str,
-    smoothing: float, zoom: tuple[float, float] | None,
+    project: str, selected: tuple[str, ...], metrics: tuple[str, ...] | None, drawing: Drawing,
+    envelope: bool, zoom: tuple[float, float] | None, groups: dict[str, Any], shade: Any,
 ) -> None:  # fmt: skip
     low, high = zoom or (None, None)
-    view = CompareView(project, selected, metrics, axis, True, smoothing, False, low, high)  # type: ignore[arg-type]
+    view = CompareView(
+        project, selected, metrics, drawing, envelope, low, high, shade=shade, **groups
+    )  # fmt: skip
     assert CompareView.read(view.write()) == view
     assert len(view.write().get("run", [])) <= 20
 
 
-@given(words, ids, st.sampled_from(TABS), st.sampled_from(AXES), st.text(), st.text())
+@given(words, ids, st.sampled_from(TABS), drawings(), st.text(), st.text())
 def test_the_run_page_comes_back_from_its_address(
-    project: str, run: str, tab: str, axis: str, find: str, lines: str
+    project: str, run: str, tab: str, drawing: Drawing, find: str, lines: str
 ) -> None:
-    view = RunView(project, run, tab, axis, find, lines)  # type: ignore[arg-type]
+    view = RunView(project, run, tab, drawing, find, lines)
     assert RunView.read(view.write()) == view
 
 

@@ -69,6 +69,7 @@ def data(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "data", symlinks=True))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_while_a_server_runs(tmp_path: Path) -> None:
@@ -114,6 +115,7 @@ def seeds(count: int) -> list[object]:
     return [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, count + 1))]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", seeds(8))

@@ -47,6 +47,7 @@ def test_a_signal_ends_it_cleanly_and_leaves_no_process(tmp_path: Path, number: 
         assert "Traceback" not in "".join(server.errors)
 
 
+@pytest.mark.long
 def test_a_killed_one_takes_its_children_along_and_starts_again(tmp_path: Path) -> None:
     with running_naiad(tmp_path / "data") as server:
         children = server.tree()[1:]

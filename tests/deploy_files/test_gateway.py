@@ -87,6 +87,7 @@ with naiad.Run(project=sys.argv[1], run_id=sys.argv[2]) as run:
 """
 
 
+@pytest.mark.long
 def test_a_run_is_logged_and_read_through_it(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

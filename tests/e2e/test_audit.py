@@ -82,6 +82,7 @@ def train_both(server: Served, folder: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_disk_that_forgets_what_was_acknowledged(tmp_path: Path) -> None:
     data = tmp_path / "data"

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from support_eventlog import EventLogContract, read
-from support_kafka import fresh, kafka_url
+from support_kafka import SESSION_SECONDS, fresh, kafka_url
 
 from naiad_eventlog import EventLog, EventLogError, Topic, TopicPartition, open_event_log
 from naiad_eventlog.kafka.address import KafkaAddress
@@ -157,6 +157,25 @@ async def append_until_refused(log: EventLog) -> None:
     # A broker may take a moment to hear of the setting.
     while True:
         await log.append("river", b"k", bytes(5000))
+
+
+async def test_a_session_that_the_brokers_refuse_is_named(kafka_url: str) -> None:
+    async with await open_event_log(fresh(kafka_url, session_seconds=1)) as log:
+        await log.create_topics([Topic("river")])
+        async with asyncio.timeout(10):
+            with pytest.raises(EventLogError, match=r"'g' could not be joined: .*session_seconds"):
+                await log.subscribe("river", "g")
+
+
+async def test_a_member_whose_insert_takes_long_stays_in_its_group(kafka_url: str) -> None:
+    """Longer than a session: it tells of itself whether or not it asks for records."""
+    async with await open_event_log(fresh(kafka_url)) as log:
+        await log.create_topics([Topic("river", 2)])
+        async with await log.subscribe("river", "g") as subscription:
+            generation = subscription.generation
+            await asyncio.sleep(SESSION_SECONDS * 1.5)
+            assert await subscription.confirm(generation)
+            assert len(subscription.owned) == 2
 
 
 async def test_records_lost_to_retention_are_reported(

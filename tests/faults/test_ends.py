@@ -140,6 +140,7 @@ def test_without_a_server_the_end_waits_its_time(away: Bench, code: str, shipper
     deliver(away)
 
 
+@pytest.mark.long
 def test_two_runs_wait_no_longer_than_one(away: Bench) -> None:
     process = away.script(
         LOG + "from naiad import _ending; _ending.EXIT_SECONDS = 4\n"
@@ -153,6 +154,7 @@ def test_two_runs_wait_no_longer_than_one(away: Bench) -> None:
     deliver(away)
 
 
+@pytest.mark.long
 def test_sigterm_without_a_server(away: Bench) -> None:
     process = away.script(LOG + "print('logged', flush=True)\nwhile True: time.sleep(1)")
     assert process.stdout
@@ -165,6 +167,7 @@ def test_sigterm_without_a_server(away: Bench) -> None:
     wait_until(lambda: state(away) == "stopped", 20, "it is stopped")
 
 
+@pytest.mark.long
 def test_sigterm_while_the_interpreter_ends(away: Bench) -> None:
     process = away.script(LOG)
     assert process.stderr
@@ -198,6 +201,7 @@ def test_the_second_ctrl_c_ends_the_wait(away: Bench) -> None:
     wait_until(lambda: state(away) == "stopped", 20, "it is stopped")
 
 
+@pytest.mark.long
 def test_a_server_that_is_stopped(bench: Bench) -> None:
     for process in bench.platform.tree():
         process.suspend()

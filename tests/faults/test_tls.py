@@ -147,6 +147,7 @@ assert stat.S_IMODE(token.stat().st_mode) == 0o600, oct(token.stat().st_mode)
 """
 
 
+@pytest.mark.long
 def test_a_token_goes_with_the_last_acknowledgement_and_sync_has_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

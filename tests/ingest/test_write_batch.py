@@ -16,8 +16,6 @@ from support_ingest import serving_ingest
 from naiad_auth import TokenStore
 from naiad_eventlog import EventLogError, EventLogFull, Position, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
-from naiad_ingest.admission import Admission
-from naiad_ingest.errors import Refused
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 from naiad_proto.v1 import records_pb2
 from naiad_proto.v1.ingest_pb2 import WriteBatchRequest, WriteBatchResponse
@@ -166,21 +164,6 @@ async def test_many_at_once_are_all_taken(tmp_path: Path) -> None:
         logged = [Batch.FromString(envelope.batch) for envelope in await ingest.logged()]
         assert {b.run_id for b in logged} == {b.run_id for b in batches}
         assert len(logged) == 100
-
-
-def test_bytes_under_way_are_bounded_and_given_back() -> None:
-    admission = Admission(100)
-    with admission.hold(60), admission.hold(40):
-        with pytest.raises(Refused) as caught, admission.hold(1):
-            pass
-        assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert caught.value.retry_after
-    with pytest.raises(KeyError), admission.hold(60):
-        raise KeyError
-    assert admission.bytes_in_flight == 0
-    # One is let in always, or a large one would wait for ever.
-    with admission.hold(500):
-        assert admission.bytes_in_flight == 500
 
 
 async def test_only_who_may_write_the_project_does(tmp_path: Path) -> None:

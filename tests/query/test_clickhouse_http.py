@@ -349,6 +349,7 @@ def test_errors_are_those_that_drivers_know(all_of_it: Client) -> None:
     assert all_of_it.query("select 1").result_rows == [(1,)]
 
 
+@pytest.mark.long
 def test_many_ask_at_once(port: int, token: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support_query import Reading, Spool
 
+from naiad.exceptions import NaiadQueryError
 from naiad.query.client import Attributes, QueryClient, Runs
 
 PROJECT = "team/vision"
@@ -71,3 +74,28 @@ def test_any_text_comes_back_and_the_last_call_counts(server: Reading, client: Q
     run.batches.reverse()
     server.write(run)
     assert client.series("team/text")["string_value"].to_pylist() == ["again", *lines[1:]]
+
+
+def test_lines_that_contain_something(server: Reading, client: QueryClient) -> None:
+    parent = Spool("team/search", "parent").create()
+    parent.lines("log", ["error: a", "fine", "Error: b", "error: overwritten"])
+    parent.lines("log", ["fixed"], first_step=3).lines("other", ["no error"])
+    parent.histogram("h", 0, [0.0, 1.0], [1.0])
+    child = Spool("team/search", "child").create(fork=("parent", 2))
+    child.lines("log", ["also fine"], first_step=0)
+    server.write(parent, child)
+
+    def found(pattern: str, **asked: Any) -> list[tuple[str, str]]:
+        table = client.series("team/search", containing=pattern, **asked)
+        return list(zip(table["run"].to_pylist(), table["string_value"].to_pylist(), strict=True))
+
+    of_parent, of_child = Runs(names=["parent"]), Runs(names=["child"])
+    assert found("error", runs=of_parent) == [("parent", "error: a"), ("parent", "no error")]
+    # What the fork has anew no longer is its parent's line.
+    assert found("(?i)error", runs=of_child, attributes=Attributes("log")) == [
+        ("child", "Error: b")
+    ]
+    assert found("^(?i)error", runs=of_parent, tail_limit=1) == [("parent", "Error: b")]
+    assert found("nowhere") == []
+    with pytest.raises(NaiadQueryError, match=r"containing '\(' is not a regular expression"):
+        found("(")

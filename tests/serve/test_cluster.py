@@ -49,6 +49,7 @@ def log(folder: Path, url: str, run_id: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.long
 def test_many_processes_lose_and_double_nothing(tmp_path: Path, kafka_url: str) -> None:
     with (
         clickhouse(tmp_path / "clickhouse") as server,

@@ -40,6 +40,7 @@ def send(url: str, *batches: Batch, token: str | None = None) -> list[grpc.Statu
     return found
 
 
+@pytest.mark.long
 async def test_every_count_is_what_happened(tmp_path: Path, kafka_url: str) -> None:
     url = fresh(kafka_url)
     tokens = TokenStore(tmp_path / "tokens.json")

@@ -26,6 +26,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+@pytest.mark.long
 def test_an_engine_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     nowhere = f"kafka://127.0.0.1:{free_port()}"
     store = f"clickhouse://naiad:s3cret@127.0.0.1:{free_port()}"

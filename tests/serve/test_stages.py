@@ -72,6 +72,7 @@ async def test_live_keeps_the_newest_values_in_redis(tmp_path: Path, kafka_url: 
         assert (found.step, found.value) == (9_000_000, 9.0)
 
 
+@pytest.mark.long
 def test_the_alerter_raises_what_it_reads(tmp_path: Path, kafka_url: str) -> None:
     store = f"chdb://{tmp_path / 'store'}"
     with Stages(tmp_path, event_log=fresh(kafka_url), store=store) as stages:
@@ -88,6 +89,7 @@ def test_the_alerter_raises_what_it_reads(tmp_path: Path, kafka_url: str) -> Non
         assert alerter.stop() == 0
 
 
+@pytest.mark.long
 def test_the_store_is_migrated_once(tmp_path: Path) -> None:
     store = f"chdb://{tmp_path / 'store'}"
     missing = naiad("store", "migrate", "--check", NAIAD_STORE=store)
@@ -113,6 +115,7 @@ def test_a_wrong_store_is_one_line() -> None:
     assert "s3cret" not in done.stderr
 
 
+@pytest.mark.long
 def test_every_ingest_knows_what_is_stored_and_who_wrote(tmp_path: Path, kafka_url: str) -> None:
     """Replicas share nothing but the log; each reads what all need, whole."""
     url, store = fresh(kafka_url), f"chdb://{tmp_path / 'store'}"

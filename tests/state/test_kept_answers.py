@@ -236,6 +236,7 @@ def spoiled(valkey: Valkey) -> None:
     ).startswith(("$", "+"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [paused, killed, emptied, full, spoiled])
 def test_whatever_befalls_redis_the_answers_are_right(
     servers: tuple[Reading, Reading], valkey: Valkey, fault: Callable[[Valkey], None]

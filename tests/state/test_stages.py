@@ -37,6 +37,7 @@ def refused() -> contextlib.AbstractContextManager[object]:
     return pytest.raises(grpc.RpcError, match="may send 1 points per second")
 
 
+@pytest.mark.long
 def test_two_ingests_hold_a_project_to_one_limit(
     tmp_path: Path, kafka_url: str, valkey: Valkey
 ) -> None:
@@ -70,6 +71,7 @@ def test_two_ingests_hold_a_project_to_one_limit(
             assert ingest.stop() == 0
 
 
+@pytest.mark.long
 def test_what_one_query_kept_another_gives_out(tmp_path: Path, valkey: Valkey) -> None:
     with (
         clickhouse(tmp_path / "store") as server,

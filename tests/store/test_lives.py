@@ -119,7 +119,7 @@ def some_lives(draw: st.DrawFn) -> list[Life]:
 
 
 @given(some_lives(), st.integers(0, 400), st.integers(0, 200))
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 def test_the_fold_is_the_rule(lives: Store, found: list[Life], since: int, span: int) -> None:
     nobody_listened(lives)
     listened(lives, since, since + span)

@@ -35,7 +35,10 @@ COMMANDS = {
     ),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
-    "runs": _Command("naiad.cli.runs", "runs", "query", "List runs."),
+    "runs": _Command("naiad.cli.runs", "runs", "query", "List, show, tag and delete runs."),
+    "projects": _Command(
+        "naiad.cli.projects", "projects", "query", "List and delete projects; how long runs stay."
+    ),
     "sql": _Command("naiad.cli.sql", "sql", "query", "Ask a read-only SQL question."),
     "audit": _Command("naiad.cli.audit", "audit", "query", "Is all there that was logged?"),
     "sync": _Command("naiad.cli.sync", "sync", "", "Send what offline or dead processes left."),

@@ -21,8 +21,11 @@ from naiad_proto.v1.query_pb2 import (
     AttributeSelector,
     AuditRequest,
     AuditResponse,
+    Band,
+    ChartInfo,
     DownloadFileRequest,
     ExecuteSqlRequest,
+    FetchChartRequest,
     FetchMetricBucketsRequest,
     FetchMetricsRequest,
     FetchRunGroupsRequest,
@@ -34,7 +37,9 @@ from naiad_proto.v1.query_pb2 import (
     ListProjectsRequest,
     ListRunsRequest,
     RunSelector,
+    Smoothing,
     StepRange,
+    StreamMetricsRequest,
     XAxis,
 )
 from naiad_proto.v1.query_pb2_grpc import QueryServiceStub
@@ -47,7 +52,7 @@ except ImportError as error:
         "reading back needs pyarrow and pandas: pip install 'naiad[query]'"
     ) from error
 
-__all__ = ["Attributes", "Axis", "QueryClient", "RunGroups", "Runs", "RunsPage"]
+__all__ = ["Attributes", "Axis", "ChartInfo", "QueryClient", "RunGroups", "Runs", "RunsPage"]
 
 Axis = Literal["step", "time", "relative_time"]
 _AXES = {
@@ -55,11 +60,52 @@ _AXES = {
     "time": XAxis.X_AXIS_TIME,
     "relative_time": XAxis.X_AXIS_RELATIVE_TIME,
 }
+_SMOOTHING = {
+    "ema": Smoothing.SMOOTHING_EMA,
+    "mean": Smoothing.SMOOTHING_MEAN,
+    "gaussian": Smoothing.SMOOTHING_GAUSSIAN,
+}
+_BANDS = {
+    "min_max": Band.BAND_MIN_MAX,
+    "std": Band.BAND_STD,
+    "quantiles": Band.BAND_QUANTILES,
+}
 
 
 class _Chunk(Protocol):
     @property
     def arrow(self) -> bytes: ...
+
+
+class _Incoming:
+    """A file whose end is the end of a call."""
+
+    closed = False
+
+    def __init__(self, chunks: Iterator[_Chunk]) -> None:
+        self._chunks = chunks
+        self._waiting = bytearray()
+
+    def read(self, size: int) -> bytes:
+        while len(self._waiting) < size:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            self._waiting += chunk.arrow
+        taken = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        return taken
+
+    def close(self) -> None: ...
+    def flush(self) -> None: ...
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -281,6 +327,34 @@ class QueryClient:
             ),
         )
 
+    def stream_metrics(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        tail_limit: int = 0,
+        include_previews: bool = False,
+    ) -> Iterator[pa.RecordBatch]:
+        """New points as they become readable, in the columns of `FetchMetrics`, until the
+        iterator is closed: without a timeout. An empty batch comes first: from then on none is
+        missed. A point may come twice; of two with one (run, path, step) the later one counts."""
+        request = StreamMetricsRequest(
+            project=project,
+            runs=runs.message(),
+            attributes=attributes.message(),
+            tail_limit=tail_limit,
+            include_previews=include_previews,
+        )
+        call = self._stub.StreamMetrics(request)
+        try:
+            with pa.ipc.open_stream(_Incoming(call)) as batches:
+                yield from batches
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+        finally:
+            call.cancel()
+
     def metric_buckets(
         self,
         project: str,
@@ -310,6 +384,58 @@ class QueryClient:
             ),
         )
 
+    def chart(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        x: Axis = "step",
+        x_metric: str | None = None,
+        from_x: float | None = None,
+        to_x: float | None = None,
+        width: int = 1000,
+        smoothing: Literal["ema", "mean", "gaussian"] | None = None,
+        smoothing_amount: float = 0.0,
+        group_by: Sequence[str | tuple[str, str]] = (),
+        group_all: bool = False,
+        band: Literal["min_max", "std", "quantiles"] | None = None,
+        quantiles: Sequence[float] = (),
+        own_points_only: bool = False,
+        include_previews: bool = False,
+    ) -> tuple[pa.Table, ChartInfo]:
+        """A chart's columns, of `FetchChart`, and what they stand for. With `x_metric` that
+        metric's values are x. `group_by`: paths, or (path, type)."""
+        names = [(name, "") if isinstance(name, str) else name for name in group_by]
+        request = FetchChartRequest(
+            project=project,
+            runs=runs.message(),
+            attributes=attributes.message(),
+            x_axis=XAxis.X_AXIS_METRIC if x_metric is not None else _AXES[x],
+            x_metric=x_metric or "",
+            from_x=from_x,
+            to_x=to_x,
+            width=width,
+            smoothing=_SMOOTHING[smoothing] if smoothing else Smoothing.SMOOTHING_UNSPECIFIED,
+            smoothing_amount=smoothing_amount,
+            group_by=[AttributeName(path=path, type=kind) for path, kind in names],
+            group_all=group_all,
+            band=_BANDS[band] if band else Band.BAND_UNSPECIFIED,
+            quantiles=quantiles,
+            own_points_only=own_points_only,
+            include_previews=include_previews,
+        )
+        info = ChartInfo()
+        parts: list[bytes] = []
+        try:
+            for response in self._stub.FetchChart(request, timeout=self._timeout):
+                if response.HasField("info"):
+                    info = response.info
+                parts.append(response.arrow)
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+        return pa.ipc.open_stream(b"".join(parts)).read_all(), info
+
     def series(
         self,
         project: str,
@@ -319,8 +445,10 @@ class QueryClient:
         steps: tuple[int | None, int | None] = (None, None),
         tail_limit: int = 0,
         own_points_only: bool = False,
+        containing: str = "",
     ) -> pa.Table:
-        """String, histogram and file series in the columns of `FetchSeries`."""
+        """String, histogram and file series in the columns of `FetchSeries`; `containing`: only
+        strings in which this regular expression (RE2) is found."""
         return self._table(
             self._stub.FetchSeries,
             FetchSeriesRequest(
@@ -330,6 +458,7 @@ class QueryClient:
                 step_range=StepRange(from_step=steps[0], to_step=steps[1]),
                 tail_limit=tail_limit,
                 own_points_only=own_points_only,
+                containing=containing,
             ),
         )
 

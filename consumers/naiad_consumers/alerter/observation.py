@@ -25,7 +25,7 @@ from naiad_proto.v1 import log_pb2, records_pb2
 log = logging.getLogger(__name__)
 
 # The newest envelopes that this reader understands.
-READER_VERSION = 1
+READER_VERSION = 2
 EXPERIMENT_PATH = "sys/name"
 # Different sets of paths remembered with what rules found out about them.
 _MAX_PATH_SETS = 1024

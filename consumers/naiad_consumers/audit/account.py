@@ -67,7 +67,12 @@ class SpoolAccount:
 
 @dataclass
 class RunAccount:
+    """Of one life of a run."""
+
     run_id: str
+    incarnation: int = 0
+    # Its rows are gone, and what comes of it later is dropped: only records are accounted for.
+    purged: bool = False
     # Where its newest record stands, and all where it has some: more than one once partitions
     # were added.
     partition: int = 0

@@ -10,6 +10,8 @@ from naiad_eventlog import EventLog
 from naiad_eventlog.topics import RECORDS
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_store import Store
+from naiad_store.lives import CHANGES, Lives, lives_of_runs
+from naiad_store.lookups import tombstones
 from naiad_store.selects.ledger import runs_of_project
 
 # A run that is being written to changes between the readings of log and store; then again.
@@ -24,7 +26,8 @@ async def audit(
     wanted = [run_id] if run_id is not None else []
     answer = pb.AuditResponse()
     for attempt in range(_TRIES):
-        account = await read_log(log, project, wanted)
+        lives = await asyncio.to_thread(_lives, store, project)
+        account = await read_log(log, project, wanted, lives)
         compared = await asyncio.to_thread(_compare, store, project, account, wanted)
         moved = await _moved(log, account)
         again = [
@@ -34,8 +37,10 @@ async def audit(
         ]
         for one in compared:
             if one.account.run_id not in again and (one.run.writers or one.gaps):
-                answer.runs.append(one.run)
                 answer.gaps.extend(one.gaps)
+                # Changes of runs are accounted for, and are no run.
+                if one.account.incarnation != CHANGES:
+                    answer.runs.append(one.run)
         if not again:
             break
         wanted = again
@@ -46,10 +51,12 @@ async def audit(
 def _compare(
     store: Store, project: str, account: LogAccount, wanted: list[str]
 ) -> list[Comparison]:
-    run_ids = set(wanted) or {*account.runs, *runs_of_project(store, project)}
+    known = {*account.runs, *runs_of_project(store, project)}
+    if wanted:
+        known = {one for one in known if one[0] in wanted}
     found = []
-    for run_id in sorted(run_ids):
-        run = account.run(run_id)
+    for run_id, incarnation in sorted(known):
+        run = account.run(run_id, incarnation)
         # Of a run that the log has nothing of, any partition may have had it.
         partitions = run.partitions or account.starts.keys()
         dropped = any(account.starts.get(number, 0) for number in partitions)
@@ -57,6 +64,13 @@ def _compare(
         one.compare()
         found.append(one)
     return found
+
+
+def _lives(store: Store, project: str) -> dict[str, Lives]:
+    """Of runs that were ever deleted."""
+    rows = tombstones(store, [project])
+    found = lives_of_runs(rows, {(row.project, row.run_id) for row in rows})
+    return {run_id: lives for (_, run_id), lives in found.items()}
 
 
 async def _moved(log: EventLog, account: LogAccount) -> set[int]:

@@ -15,6 +15,7 @@ from naiad_proto.limits import shorten
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_proto.versions import MAX_RECORD, RECORD_BITS, writer_hash
 from naiad_store import Store, run_key
+from naiad_store.purging import leftovers
 from naiad_store.selects import ledger
 
 # Gaps told of one run, at the most: one fault may touch thousands of paths.
@@ -44,7 +45,7 @@ class Comparison:
 
     def compare(self) -> None:
         account = self.account
-        key = run_key(self.project, account.run_id)
+        key = run_key(self.project, account.run_id, account.incarnation)
         stored = ledger.spools_of_run(self.store, self.project, key)
         for writer_id in stored.keys() - account.spools.keys():
             account.spool(writer_id)
@@ -61,7 +62,9 @@ class Comparison:
             )  # fmt: skip
         self._fill(partial)
         waiting = any(spool.waiting for spool in account.spools.values())
-        if not waiting and not partial and not self._lost:
+        if account.purged:
+            self._nothing_left(key)
+        elif not waiting and not partial and not self._lost:
             self._rows(key)
         if len(self.gaps) > _MOST_GAPS:
             more = len(self.gaps) - _MOST_GAPS
@@ -130,7 +133,7 @@ class Comparison:
                 self._gap(spool, STORE, first, last, "are called stored and were never in the log")
             if not missing and not aside and counts and not spool.dead:
                 self._claims(spool)
-            if not waiting and not spool.dead and not self._lost:
+            if not waiting and not spool.dead and not self._lost and not self.account.purged:
                 self._numbers(spool, points, rejected)
         return bool(older)
 
@@ -201,6 +204,14 @@ class Comparison:
             else:
                 text = f"{what} is in table {table} with another version than the log's highest"
             self._gap(spool, STORE, record, record, text, plain=True)
+
+    def _nothing_left(self, key: int) -> None:
+        for table, rows in leftovers(self.store, self.project, [key]).items():
+            self._gap(
+                None, STORE, 0, 0,
+                f"{rows:,} rows of table {table} are there, and the run was purged",
+                plain=True,
+            )  # fmt: skip
 
     def _path(self, key: int, table: str, path: str, want: Points) -> None:
         """Says what of a path is wrong."""
@@ -287,6 +298,8 @@ class Comparison:
             for path in account.points.paths(table):
                 distinct += len(account.points.winners(table, path).steps)
         accepted = sum(spool.accepted for spool in spools)
+        if account.purged:
+            accepted = distinct = 0
         self.run = pb.AuditedRun(
             run_id=account.run_id,
             writers=len(spools),

@@ -17,7 +17,7 @@ from naiad_proto.v1 import log_pb2, records_pb2
 
 log = logging.getLogger(__name__)
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 # Of which something waits for a Redis that is away.
 MAX_RUNS = 10_000

@@ -30,11 +30,12 @@ class BatchRows:
     """Adds one batch to a block. Raises ValueError for one that can't be read; rows that it
     had added by then stay, which is harmless: its dead letter, replayed, gives them again."""
 
-    def __init__(self, block: Block, parsed: Parsed, spool: Spool) -> None:
+    def __init__(self, block: Block, parsed: Parsed, spool: Spool, incarnation: int) -> None:
         self.block = block
         self.envelope = envelope = parsed.envelope
         self.batch = batch = parsed.batch
         self.run = spool.run
+        self.incarnation = incarnation
         self.hash = writer_hash(batch.writer_id)
         self.rejected = Rejected.of(envelope.rejections)
         self.row = block.writer(spool).seen(envelope.received_at, batch.epoch)
@@ -262,7 +263,7 @@ class BatchRows:
         return {
             "project": self.batch.project,
             "run_id": self.batch.run_id,
-            "incarnation": 0,
+            "incarnation": self.incarnation,
             "run": self.run,
         }
 

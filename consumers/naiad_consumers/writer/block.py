@@ -12,9 +12,18 @@ from naiad_consumers.writer.itemrows import ItemRows
 from naiad_consumers.writer.names import Names
 from naiad_consumers.writer.parsing import Parsed
 from naiad_consumers.writer.pointrows import PointRows
-from naiad_consumers.writer.runbook import RunBook
+from naiad_consumers.writer.runbook import Life, RunBook
 from naiad_consumers.writer.seriesrows import SeriesRows
 from naiad_consumers.writer.writerbook import Spool, WriterBook, WriterRow
+from naiad_proto.changes import is_edit
+from naiad_proto.limits import shorten
+from naiad_proto.v1.records_pb2 import REJECTION_REASON_RUN_GONE, Rejection
+
+_PURGED = (
+    "run {run!r} of project {project} was deleted and purged: what this process logs to it is no"
+    " longer kept. The process itself goes on; log to a new run to keep what it does"
+)
+_NO_RUN = "there is no run {run!r} in project {project} that could be changed"
 
 
 @dataclass
@@ -44,21 +53,42 @@ class Block:
     def add(self, records: Iterable[Parsed]) -> None:
         """Raises StoreError when the store can't be asked about runs and writers."""
         records = list(records)
-        self.runs.load((one.batch.project, one.batch.run_id) for one in records)
-        keyed: list[tuple[Parsed, Spool]] = []
+        self.runs.load((one.batch.project, one.batch.run_id, one.batch.epoch) for one in records)
+        keyed: list[tuple[Parsed, Life, Spool]] = []
         for one in records:
+            batch = one.batch
             try:
-                run = self.runs.key(one.batch.project, one.batch.run_id)
+                life = self.runs.life(batch.project, batch.run_id, batch.epoch)
             except ValueError as error:
                 self.refused.append((one, str(error)))
             else:
-                keyed.append((one, Spool(run, one.batch.writer_id, one.record.partition)))
-        self.writers.load((one.batch.project, one.batch.run_id, spool) for one, spool in keyed)
-        for one, spool in keyed:
+                spool = Spool(life.run, batch.writer_id, one.record.partition)
+                keyed.append((one, life, spool))
+        self.writers.load((one.batch.project, one.batch.run_id, spool) for one, _, spool in keyed)
+        for one, life, spool in keyed:
+            if life.purged:
+                self._leave_out(one, spool, _PURGED)
+                continue
+            if is_edit(one.batch) and not (life.run in self.met or self.runs.is_known(life.run)):
+                self._leave_out(one, spool, _NO_RUN)
+                continue
             try:
-                BatchRows(self, one, spool).add()
+                BatchRows(self, one, spool, life.incarnation).add()
             except ValueError as error:
                 self.refused.append((one, str(error)))
+
+    def _leave_out(self, one: Parsed, spool: Spool, why: str) -> None:
+        """Its records count as dealt with, and their writer is told."""
+        batch = one.batch
+        row = self.writer(spool).seen(one.envelope.received_at, batch.epoch)
+        if batch.HasField("records"):
+            rejection = Rejection(
+                record=batch.records.first,
+                reason=REJECTION_REASON_RUN_GONE,
+                message=why.format(run=shorten(batch.run_id), project=batch.project),
+            )
+            row = row.left_out(batch.records.first, batch.records.last, rejection)
+        self.changed[spool] = row
 
     def writer(self, spool: Spool) -> WriterRow:
         return self.changed.get(spool) or self.writers.get(spool)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from naiad_eventlog import Record
+from naiad_proto.changes import is_change
 from naiad_proto.v1.log_pb2 import Envelope
 from naiad_proto.v1.records_pb2 import Batch
 
 # Envelopes of this version and below are understood in full.
-READER_VERSION = 1
+READER_VERSION = 2
 
 
 class ReaderTooOld(Exception):
@@ -75,7 +76,7 @@ def _parse(record: Record) -> Parsed:
             f" {envelope.min_reader_version}; this one has {READER_VERSION}: upgrade"
         )
     batch = Batch.FromString(envelope.batch)
-    if not (batch.project and batch.run_id and batch.writer_id):
+    if not (batch.project and batch.writer_id and (batch.run_id or is_change(batch))):
         raise ValueError("the batch lacks a project, a run id or a writer id")
     rows = len(batch.items) + sum(len(series.values) for series in batch.string_series)
     rows += sum(len(group.values) // 8 for group in batch.groups)

@@ -58,6 +58,12 @@ class Pending:
         if self._writers.dirty:
             metrics.insert(self._store, "writers", self._writers.table())
 
+    def flush(self) -> None:
+        """Stores what waits before runs are changed, whose rows could else come after their
+        purge. What is said of it still waits."""
+        self.insert()
+        self._series = SeriesRows(self.projects, self.paths)
+
     def clear(self) -> None:
         """All is stored, said and committed."""
         if len(self.paths) > _MOST_NAMES:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from naiad_consumers.writer.names import NameGroup
 from naiad_proto.limits import shorten
 from naiad_proto.v1.records_pb2 import Warning
 from naiad_store import Store, run_key
-from naiad_store.lookups import names_of_runs, paths_warned_of, types_of_run
+from naiad_store.lives import Lives, lives_of_runs
+from naiad_store.lookups import names_of_runs, paths_warned_of, tombstones, types_of_run
 
 # A bit for each, so that what a path has is one small number.
 TYPES = (
@@ -32,8 +34,19 @@ class RunKeyTaken(ValueError):
     """Two runs came to the same 64-bit key."""
 
 
+class Life(NamedTuple):
+    """Whose rows a writer's are."""
+
+    run: int
+    incarnation: int
+    purged: bool
+
+
 class RunBook:
-    """Runs met, by key. Names a collision when a key is first met under another name: its
+    """Runs met, by key, and the ends of their lives. Only the owner of a run's partition ends
+    them, so they are known for one tenure.
+
+    Names a collision when a key is first met under another name: its
     points would otherwise mix with a stranger's.
 
     Nothing is allotted here, so owners of different partitions may meet a run at the same time,
@@ -43,6 +56,7 @@ class RunBook:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._names: dict[int, tuple[str, str]] = {}
+        self._lives: dict[tuple[str, str], Lives] = {}
         # Run -> path -> bits of its types.
         self._types: dict[int, dict[str, int]] = {}
         # Run -> path -> how many warnings were said of it.
@@ -50,26 +64,60 @@ class RunBook:
         # Run -> groups of paths, as (serial, type), that have been looked at.
         self._met: dict[int, set[tuple[int, str]]] = {}
 
-    def load(self, runs: Iterable[tuple[str, str]]) -> None:
-        """Asks the store for those (project, run id) that aren't known yet."""
-        unknown = {run_key(*names) for names in runs} - self._names.keys()
+    def load(self, runs: Iterable[tuple[str, str, int]]) -> None:
+        """Asks the store for those (project, run id, epoch) that aren't known yet."""
+        runs = set(runs)
+        self.load_lives((project, run_id) for project, run_id, _ in runs)
+        self.load_keys(self._life(*one).run for one in runs)
+
+    def load_keys(self, keys: Iterable[int]) -> None:
+        unknown = set(keys) - self._names.keys()
         if unknown:
             self._names |= names_of_runs(self._store, unknown)
 
-    def key(self, project: str, run_id: str) -> int:
+    def load_lives(self, runs: Iterable[tuple[str, str]]) -> None:
+        unknown = set(runs) - self._lives.keys()
+        if unknown:
+            projects, run_ids = ({names[place] for names in unknown} for place in (0, 1))
+            rows = tombstones(self._store, projects, run_ids)
+            self._lives |= lives_of_runs(rows, unknown)
+
+    def forget_lives(self, runs: Iterable[tuple[str, str]]) -> None:
+        """They are asked of the store again."""
+        for names in runs:
+            self._lives.pop(names, None)
+
+    def lives(self, project: str, run_id: str) -> Lives:
+        """They have been asked for."""
+        return self._lives[project, run_id]
+
+    def life(self, project: str, run_id: str, epoch: int) -> Life:
         """Raises RunKeyTaken. The run has been asked for in `load`."""
-        key = run_key(project, run_id)
-        known = self._names.get(key)
+        found = self._life(project, run_id, epoch)
+        known = self._names.get(found.run)
         if known is not None and known != (project, run_id):
             raise RunKeyTaken(
                 f"run {shorten(run_id)!r} of project {project!r} has the same key as run"
                 f" {shorten(known[1])!r} of project {known[0]!r}; give it another run id"
             )
-        return key
+        return found
+
+    def _life(self, project: str, run_id: str, epoch: int) -> Life:
+        lives = self._lives[project, run_id]
+        if not lives.ends:
+            return Life(run_key(project, run_id), 0, False)
+        incarnation = lives.incarnation(epoch)
+        return Life(lives.key(incarnation), incarnation, lives.is_purged(incarnation))
 
     def is_known(self, key: int) -> bool:
         """Does the store have a row for the run?"""
         return key in self._names
+
+    def gone(self, runs: Iterable[int]) -> None:
+        """Their rows are no longer in the store."""
+        for run in runs:
+            self._names.pop(run, None)
+            self.forget(run)
 
     def settle(self, runs: Iterable[tuple[int, str, str]], most_paths: int = 1_000_000) -> None:
         """These are in the store now; a good time to forget what was not used of late."""

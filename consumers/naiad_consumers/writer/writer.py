@@ -12,17 +12,18 @@ from typing import TypeVar
 
 from naiad_consumers import metrics
 from naiad_consumers.writer.block import Block
+from naiad_consumers.writer.changing import Changing, stretches
 from naiad_consumers.writer.dead import DeadLetters
 from naiad_consumers.writer.listening import Listening
 from naiad_consumers.writer.parsing import Parcel, Parsed, Poison, ReaderTooOld
 from naiad_consumers.writer.pending import Pending
-from naiad_consumers.writer.runbook import RunBook
+from naiad_consumers.writer.runbook import Life, RunBook
 from naiad_consumers.writer.tenure import FIRST_EPOCH, take
 from naiad_consumers.writer.writerbook import Spool, WriterBook
 from naiad_eventlog import EventLog, EventLogError, Subscription, TopicPartition
 from naiad_eventlog.topics import PROGRESS, RECORDS
 from naiad_proto.v1 import records_pb2
-from naiad_store import RowsRefused, Store, StoreUnavailable, run_key
+from naiad_store import RowsRefused, Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -254,7 +255,13 @@ class Writer:
 
     async def _store_parcel(self, parcel: Parcel) -> None:
         await self._dead.put(parcel.poison)
-        await self._store_records(parcel.parsed)
+        for changes, records in stretches(parcel.parsed):
+            if changes:
+                await self._patiently(self._pending.flush)
+                changing = Changing(self._store, self._runs, self._writers)
+                await self._patiently(partial(changing.apply, records))
+            else:
+                await self._store_records(records)
         self._pending.cover(parcel.records)
         self._stored_to |= parcel.received_until()
 
@@ -299,7 +306,8 @@ class Writer:
             if not batch.HasField("records"):
                 continue
             names = (batch.project, batch.run_id)
-            spool = Spool(run_key(*names), batch.writer_id, one.record.partition)
+            life = await self._patiently(partial(self._life, *names, batch.epoch))
+            spool = Spool(life.run, batch.writer_id, one.record.partition)
             await self._patiently(partial(self._writers.load, [(*names, spool)]))
             rejection = records_pb2.Rejection(
                 reason=records_pb2.REJECTION_REASON_MALFORMED,
@@ -311,6 +319,10 @@ class Writer:
             )
             row = self._writers.get(spool)
             self._writers.settle([row.refused(batch.records.first, batch.records.last, rejection)])
+
+    def _life(self, project: str, run_id: str, epoch: int) -> Life:
+        self._runs.load_lives([(project, run_id)])
+        return self._runs.life(project, run_id, epoch)
 
     async def _say(self, subscription: Subscription) -> None:
         """Publishes what is stored, then commits, or hands over to be committed: a crash in

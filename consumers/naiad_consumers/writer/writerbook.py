@@ -23,6 +23,7 @@ STATES = {
     records_pb2.WRITER_STATE_STOPPED: "stopped",
     records_pb2.WRITER_STATE_FAILED: "failed",
     records_pb2.WRITER_STATE_KILLED: "killed",
+    records_pb2.WRITER_STATE_EDITING: "editing",
 }
 # A writer's progress names the newest of what was said about its records, not all.
 KEPT_MESSAGES = 100
@@ -37,7 +38,7 @@ SCHEMA = pa.schema(
      ("stored", pa.list_(pa.struct([("1", pa.uint64()), ("2", pa.uint64())]))),
      ("points", pa.uint64()), ("rejected", pa.uint64()), ("warnings", pa.list_(pa.string())),
      ("late_rejections", pa.list_(pa.string())), ("late_rejection_count", pa.uint64()),
-     ("row_version", pa.uint64())]
+     ("freed_bytes", pa.uint64()), ("row_version", pa.uint64())]
 )  # fmt: skip
 
 
@@ -74,6 +75,8 @@ class WriterRow:
     warnings: tuple[records_pb2.Warning, ...] = ()
     late_rejections: tuple[Rejection, ...] = ()
     late_rejection_count: int = 0
+    # Of a change that purges.
+    freed_bytes: int = 0
     row_version: int = 0
     # Not in the table: which records other partitions' rows of the spool hold.
     elsewhere: Intervals = ()
@@ -138,6 +141,49 @@ class WriterRow:
             late_rejection_count=self.late_rejection_count + 1,
         )
 
+    def left_out(self, first: int, last: int, rejection: Rejection) -> WriterRow:
+        """With records first to last dropped, for a reason that is told once of a spool."""
+        if covers(self.known, first, last):
+            return self
+        said = any(one.message == rejection.message for one in self.late_rejections)
+        return replace(
+            self.with_records(first, last, 0, 0),
+            late_rejections=(*self.late_rejections, *(() if said else (rejection,)))[
+                -KEPT_MESSAGES:
+            ],
+            late_rejection_count=self.late_rejection_count + 1,
+        )
+
+    def changing(self, first: int, last: int, rejected: int) -> WriterRow:
+        """Of a change, whose writer only did that."""
+        row = self if covers(self.known, first, last) else (
+            self.with_records(first, last, 0, rejected)
+        )  # fmt: skip
+        return replace(row, state="editing")
+
+    def told(self, rejection: Rejection) -> WriterRow:
+        return replace(
+            self,
+            late_rejections=(*self.late_rejections, rejection)[-KEPT_MESSAGES:],
+            late_rejection_count=self.late_rejection_count + 1,
+        )
+
+    def freed(self, count: int) -> WriterRow:
+        """When it is done again there is less to free."""
+        return replace(self, freed_bytes=max(self.freed_bytes, count))
+
+    def is_alive(self, since: int) -> bool:
+        """Whether it was heard of, or ended, at `since` or later."""
+        return max(self.last_seen_at, self.ended_at) >= since
+
+    def emptied(self) -> WriterRow:
+        """Of a purged run: only which records were dealt with."""
+        return WriterRow(
+            self.project, self.run_id, self.run, self.writer_id, self.log_partition,
+            epoch=self.epoch, state="purged", state_version=self.state_version,
+            stored=self.stored, elsewhere=self.elsewhere,
+        )  # fmt: skip
+
     def progress(self) -> log_pb2.WriterProgress:
         return log_pb2.WriterProgress(
             project=self.project,
@@ -148,6 +194,7 @@ class WriterRow:
             warnings=self.warnings,
             late_rejections=self.late_rejections,
             late_rejection_count=self.late_rejection_count,
+            freed_bytes=self.freed_bytes,
         )
 
 
@@ -192,6 +239,19 @@ class WriterBook:
             before = row.row_version >> 40
             if FIRST_EPOCH <= before != self.epoch:
                 self._before[spool] = before
+
+    def of_runs(self, runs: Mapping[int, tuple[str, str]]) -> dict[int, list[WriterRow]]:
+        """All rows of runs, given by key with project and run id, as they are in the store: for
+        when nothing of them waits to be stored."""
+        if not runs:
+            return {}
+        found = rows_of_writers(self.store, {project for project, _ in runs.values()}, runs)
+        spools = [Spool(row["run"], row["writer_id"], row["log_partition"]) for row in found]
+        self.load((*runs[spool.run], spool) for spool in spools)
+        rows: dict[int, list[WriterRow]] = {}
+        for spool in spools:
+            rows.setdefault(spool.run, []).append(self.get(spool))
+        return rows
 
     def get(self, spool: Spool) -> WriterRow:
         """It has been loaded."""

@@ -18,6 +18,17 @@ function unpack(bytes) {
   return { header, array };
 }
 
+// The least positive value of a chart's curves and shades: there its logarithmic axis may end.
+function footOf(curves) {
+  let foot = Infinity;
+  for (const curve of curves) {
+    for (const values of [curve.values, curve.raw, curve.low, curve.high]) {
+      if (values) for (const value of values) if (value > 0 && value < foot) foot = value;
+    }
+  }
+  return foot === Infinity ? 1 : foot;
+}
+
 // uPlot's own words: undefined is "no column of this series", null is "the line breaks".
 function column(values, log) {
   const out = new Array(values.length);
@@ -64,15 +75,17 @@ function clock(seconds) {
   return day + " " + [t.getHours(), t.getMinutes(), t.getSeconds()].map(two).join(":") + (milliseconds ? "." + String(milliseconds).padStart(3, "0") : "");
 }
 
-function where(axis, value) {
+function where({ axis, axis_name }, value) {
   if (axis === "time") return clock(value);
   if (axis === "relative_time") return duration(value);
+  if (axis === "metric") return axis_name + " " + number(value);
   return "step " + Number(value.toPrecision(15)).toLocaleString("en", { maximumFractionDigits: 6 });
 }
 
 // A zoomed range to the accuracy that its width gives sense to.
-function rangeText(axis, [low, high]) {
-  if (axis !== "step") return where(axis, low) + " to " + where(axis, high);
+function rangeText(header, [low, high]) {
+  if (header.axis === "metric") return where(header, low) + " to " + number(high);
+  if (header.axis !== "step") return where(header, low) + " to " + where(header, high);
   const digits = Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(high - low))));
   const [from, to] = [low, high].map((x) => x.toLocaleString("en", { maximumFractionDigits: digits }));
   return "steps " + from + " to " + to;
@@ -132,6 +145,12 @@ class Charts {
       this.range = header.range;
     }
     const charts = header.charts.map((chart) => {
+      const foot = header.log ? footOf(chart.curves.map((curve) => ({
+        values: array(curve.values),
+        raw: curve.raw && array(curve.raw),
+        low: curve.low && array(curve.low),
+        high: curve.low && array(curve.high),
+      }))) : null;
       const curves = chart.curves.map((curve) => {
         const made = { ...curve, style: header.runs[curve.run] };
         made.values = column(array(curve.values), header.log);
@@ -141,16 +160,16 @@ class Charts {
           made.low = column(array(curve.low), header.log);
           made.high = column(array(curve.high), header.log);
           for (let i = 0; i < made.low.length; i++) {
-            // Below zero there is no logarithm: the range then reaches down to its mean.
-            if (made.low[i] === null) made.low[i] = made.high[i] === null ? null : made.values[i] ?? made.high[i];
+            // Below zero there is no logarithm: the range then reaches down to the foot.
+            if (made.low[i] === null && made.high[i] !== null) made.low[i] = foot;
           }
         }
         return made;
       });
-      return { path: chart.path, group: chart.path.split("/").slice(0, -1).join("/"), x: Array.from(array(chart.x)), curves };
+      return { path: chart.path, group: chart.path.split("/").slice(0, -1).join("/"), points: chart.points, x: Array.from(array(chart.x)), curves };
     });
     const shape = JSON.stringify([
-      header.axis, header.log, header.envelope, header.height, header.grouped, header.runs,
+      header.axis, header.axis_name, header.log, header.envelope, header.height, header.grouped, header.runs,
       charts.map((c) => [c.path, c.curves.map((k) => [k.run, !!k.raw, !!k.low])]),
     ]);
     this.header = header;
@@ -207,6 +226,7 @@ class Charts {
       const plot = this.plots[i];
       plot.chart = chart;
       plot.note.textContent = this.noteOf(chart);
+      plot.stands.textContent = this.standsFor(chart);
       plot.setData(this.dataOf(chart), false);
       this.scale(plot);
     });
@@ -219,7 +239,7 @@ class Charts {
       back.addEventListener("click", () => this.zoom(null));
       this.bar.append(
         back,
-        element("span", "", rangeText(this.header.axis, this.range)),
+        element("span", "", rangeText(this.header, this.range)),
       );
     } else if (this.header.charts.length) {
       this.bar.append(element("span", "", "Drag across a chart to zoom, double-click to see all."));
@@ -308,8 +328,12 @@ class Charts {
     }
     const parts = [];
     if (this.odd(odd)) parts.push(this.odd(odd) + " (marked)");
-    if (unshown) parts.push(unshown + " at or below zero: not on a logarithmic axis");
+    if (unshown) parts.push(unshown + " of the curve at or below zero: not on a logarithmic axis");
     return parts.join(" · ");
+  }
+
+  standsFor(chart) {
+    return chart.points.toLocaleString("en") + (chart.points === 1 ? " point" : " points");
   }
 
   dataOf(chart) {
@@ -328,11 +352,14 @@ class Charts {
     card.dataset.path = chart.path;
     const title = element("h4", "", chart.path);
     title.title = chart.path;
+    const stands = element("span", "stands", this.standsFor(chart));
+    const head = element("div", "heading");
+    head.append(title, stands);
     const holder = element("div", "plot");
     holder.setAttribute("role", "img");
     holder.setAttribute("aria-label", chart.path + ", " + chart.curves.length + " curves");
     const note = element("div", "note", this.noteOf(chart));
-    card.append(title, holder, note);
+    card.append(head, holder, note);
     grid.appendChild(card);
 
     const text = this.colour("--st-text-color", "#333");
@@ -403,6 +430,7 @@ class Charts {
     plot.chart = chart;
     plot.owners = owners;
     plot.note = note;
+    plot.stands = stands;
     plot.tip = element("div", "tip");
     plot.tip.setAttribute("role", "tooltip");
     card.appendChild(plot.tip);
@@ -569,7 +597,7 @@ class Charts {
     }
     this.highlight(nearest && best < 30 && rows.length > 1 ? nearest.curve.run : null);
     const first = Math.max(0, Math.min(rows.indexOf(nearest) - TIP_ROWS / 2, rows.length - TIP_ROWS));
-    tip.replaceChildren(element("div", "head", where(this.header.axis, plot.chart.x[idx])));
+    tip.replaceChildren(element("div", "head", where(this.header, plot.chart.x[idx])));
     for (const row of rows.slice(first, first + TIP_ROWS)) {
       const line = element("div", row === nearest ? "row nearest" : "row");
       const swatch = element("span", "swatch");

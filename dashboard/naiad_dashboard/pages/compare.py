@@ -13,15 +13,19 @@ from naiad_dashboard import attributes, tables
 from naiad_dashboard.address import bound, go, query
 from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project, part
 from naiad_dashboard.components import draw_charts
-from naiad_dashboard.curves import charts
+from naiad_dashboard.controls import draw_controls
+from naiad_dashboard.curves import charts, groups
+from naiad_dashboard.drawing import Drawing
 from naiad_dashboard.payload import pack
-from naiad_dashboard.questions import chart_buckets
+from naiad_dashboard.questions import chart_columns
 from naiad_dashboard.texts import plain, shorten, some
-from naiad_dashboard.views import AXES, AXIS_NAMES, CompareView, RunsView, RunView
+from naiad_dashboard.views import SHADE_NAMES, SHADES, CompareView, RunsView, RunView
 
 _METRICS = 4
-# More runs than this at once are neither told apart nor drawn quickly.
-_RUNS = 1000
+# More curves than this at once are neither told apart nor drawn quickly; in groups so many runs
+# may be behind them as a question takes.
+_RUNS, _GROUPED_RUNS = 1000, 10_000
+_ALL = "all runs as one"
 # To so many runs there are links, and their configs stand beside each other.
 _LINKS = 12
 # About one bucket per pixel of a chart's width.
@@ -55,12 +59,13 @@ def show(site: Site) -> None:
         st.write("Select some runs in the table of the Runs page, then press Compare.")
         site.link("runs", "Choose runs", {"project": [view.project]}, ":material/table_rows:")
         return
-    if len(view.runs) > _RUNS:
+    most = _GROUPED_RUNS if view.is_grouped else _RUNS
+    if len(view.runs) > most:
         st.warning(
-            f"Of {len(view.runs):,} runs the first {_RUNS:,} are compared. Choose fewer on the"
-            " Runs page to see others."
+            f"Of {len(view.runs):,} runs the first {most:,} are compared. Choose fewer on the"
+            " Runs page to see others, or group them."
         )
-        view = view.with_(runs=view.runs[:_RUNS])
+        view = view.with_(runs=view.runs[:most])
     chosen = Runs(names=view.runs)
     known = site.client.list_attributes(view.project, chosen)
     found = tables.frame(
@@ -94,6 +99,21 @@ def _set(**changes: Any) -> None:
     go(CompareView.read(query()).with_(**changes))
 
 
+def _draw(drawing: Drawing) -> None:
+    before = CompareView.read(query()).drawing
+    if (before.x, before.x_metric) == (drawing.x, drawing.x_metric):
+        _set(drawing=drawing)
+    else:
+        # A range means nothing on another axis.
+        _set(drawing=drawing, from_x=None, to_x=None)
+
+
+def _group(chosen: Sequence[str]) -> None:
+    """All runs as one, or by configs: what was chosen last."""
+    together = _ALL in chosen and (chosen[-1] == _ALL or len(chosen) == 1)
+    _set(together=together, groups=() if together else tuple(c for c in chosen if c != _ALL))
+
+
 def _head(view: CompareView, known: Sequence[tuple[str, str]]) -> list[str]:
     """The controls; returns the metrics to draw."""
     users = attributes.metrics(known)
@@ -109,29 +129,31 @@ def _head(view: CompareView, known: Sequence[tuple[str, str]]) -> list[str]:
         **bound("compare-metrics", metrics, lambda new: _set(metrics=tuple(new))),
     )
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        st.segmented_control(
-            "X axis",
-            AXES,
-            format_func=lambda axis: AXIS_NAMES[axis],
-            required=True,
-            # A range means nothing on another axis.
-            **bound("compare-x", view.x, lambda new: _set(x=new, from_x=None, to_x=None)),
+        draw_controls("compare", view.drawing, every, _draw)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        chosen = [_ALL] if view.together else list(view.groups)
+        st.multiselect(
+            "Group by",
+            list(dict.fromkeys([_ALL, *attributes.configs(known), *chosen])),
+            placeholder="Configs: a curve per group instead of per run",
+            width=420,
+            **bound("compare-groups", chosen, _group),
         )
-        st.slider(
-            "Smoothing",
-            0.0,
-            0.99,
-            step=0.01,
-            width=260,
-            help="Weight of the past in an exponential moving average; the raw curve stays faint.",
-            **bound("compare-smoothing", view.smoothing, lambda new: _set(smoothing=new)),
-        )
-        st.toggle("Logarithmic y", **bound("compare-log", view.log_y, lambda new: _set(log_y=new)))
-        st.toggle(
-            "Range of values",
-            help="Shade from the smallest to the largest value behind each point of a curve.",
-            **bound("compare-envelope", view.envelope, lambda new: _set(envelope=new)),
-        )
+        if view.is_grouped:
+            st.selectbox(
+                "Band",
+                SHADES,
+                format_func=lambda shade: SHADE_NAMES[shade],
+                width=200,
+                help="Shaded about the mean over the runs of a group.",
+                **bound("compare-band", view.shade, lambda new: _set(shade=new)),
+            )
+        else:
+            st.toggle(
+                "Range of values",
+                help="Shade from the smallest to the largest value behind each point of a curve.",
+                **bound("compare-envelope", view.envelope, lambda new: _set(envelope=new)),
+            )
     return metrics
 
 
@@ -152,33 +174,41 @@ def _curves(
             st.rerun()
         # The URL, not what the page saw when it was drawn: a zoom runs only this part again.
         view = CompareView.read(query())
-        buckets = chart_buckets(
+        curves = 10 if view.is_grouped else len(runs)
+        grouping: dict[str, Any] = {}
+        if view.is_grouped:
+            band = None if view.shade == "none" else view.shade
+            grouping = {"group_by": view.groups, "group_all": view.together, "band": band}
+        columns, notes = chart_columns(
             site.client,
             view.project,
             runs,
             metrics,
-            x=view.x,
             zoomed=view.zoomed,
-            columns=max(_FEWEST, min(_BUCKETS, _MOST // (len(runs) * len(metrics)))),
+            columns=max(_FEWEST, min(_BUCKETS, _MOST // (curves * len(metrics)))),
+            **view.drawing.asked(),
+            **grouping,
         )
-        found = charts(buckets, metrics, runs, smoothing=view.smoothing)
+        names = groups(columns) if view.is_grouped else runs
+        found = charts(columns, metrics, names)
         empty = [path for path in metrics if path not in {chart.path for chart in found}]
         block = pack(
             found,
-            runs,
-            labels,
+            names,
+            {} if view.is_grouped else labels,
             settings={
-                "axis": view.x,
-                "log": view.log_y,
-                "envelope": view.envelope,
+                **view.drawing.settings(),
+                "envelope": view.envelope or view.is_grouped,
                 "range": view.zoomed,
                 "height": 300,
                 "legend": True,
-                "removable": True,
+                "removable": not view.is_grouped,
                 "grouped": False,
             },
         )
         draw_charts(block, key="compare-charts", on_range=_zoom, on_remove=_remove)
+        for note in notes:
+            st.caption(f":material/info: {plain(note)}")
         if empty:
             where = "in this range" if view.zoomed else "of these runs"
             st.caption(f"No points {where}: {some(empty)}")

@@ -10,12 +10,14 @@ from naiad_dashboard import attributes
 from naiad_dashboard.address import bound
 from naiad_dashboard.chrome import part
 from naiad_dashboard.components import draw_charts
+from naiad_dashboard.controls import draw_controls
 from naiad_dashboard.curves import charts
+from naiad_dashboard.drawing import Drawing
 from naiad_dashboard.payload import pack
-from naiad_dashboard.questions import chart_buckets
+from naiad_dashboard.questions import chart_columns
 from naiad_dashboard.sections import Attribute, Opened, set_view
 from naiad_dashboard.sections.values import show_values
-from naiad_dashboard.views import AXES, AXIS_NAMES, Axis
+from naiad_dashboard.texts import plain
 
 _BUCKETS = 250
 # More charts than this are not read at once.
@@ -29,13 +31,7 @@ def show_metrics(opened: Opened, known: Sequence[Attribute]) -> None:
         st.info('No metrics yet. `run.log_metrics({"loss": 0.5}, step=1)` logs some.')
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.segmented_control(
-            "X axis",
-            AXES,
-            format_func=lambda axis: AXIS_NAMES[axis],
-            required=True,
-            **bound("run-x", view.x, lambda new: set_view(x=new)),
-        )
+        draw_controls("run", view.drawing, paths, lambda new: set_view(drawing=new))
         st.text_input(
             "Find",
             placeholder="part of a metric's path",
@@ -48,7 +44,7 @@ def show_metrics(opened: Opened, known: Sequence[Attribute]) -> None:
         st.info(f"None of the {len(paths):,} metrics matches. Change or clear the filter above.")
         return
     many = st.session_state.setdefault(f"run-many {view.run}", _CHARTS)
-    _draw(opened, "metrics", matching[:many], view.x)
+    _draw(opened, "metrics", matching[:many], view.drawing)
     if len(matching) > many:
         st.caption(f"{many:,} of {len(matching):,} metrics.")
 
@@ -66,13 +62,14 @@ def show_hardware(opened: Opened, known: Sequence[Attribute]) -> None:
         return
     if paths:
         # Its steps are seconds since 1970.
-        _draw(opened, "hardware", paths, "time")
+        _draw(opened, "hardware", paths, Drawing(x="time"))
     if facts:
         show_values(opened, facts, "")
 
 
-def _draw(opened: Opened, name: str, paths: Sequence[str], axis: Axis) -> None:
+def _draw(opened: Opened, name: str, paths: Sequence[str], drawing: Drawing) -> None:
     run = opened.view.run
+    axis = f"{drawing.x} {drawing.x_metric}"
     zoom = f"run-zoom {name} {run} {axis}"
 
     def zoomed(chosen: tuple[float, float] | None) -> None:
@@ -80,22 +77,21 @@ def _draw(opened: Opened, name: str, paths: Sequence[str], axis: Axis) -> None:
 
     def drawn() -> None:
         chosen: tuple[float, float] | None = st.session_state.get(zoom)
-        buckets = chart_buckets(
+        columns, notes = chart_columns(
             opened.site.client,
             opened.view.project,
             [run],
             paths,
-            x=axis,
             zoomed=chosen,
             columns=_BUCKETS,
+            **drawing.asked(),
         )
         block = pack(
-            charts(buckets, paths, [run]),
+            charts(columns, paths, [run]),
             [run],
             {},
             settings={
-                "axis": axis,
-                "log": False,
+                **drawing.settings(),
                 "envelope": True,
                 "range": chosen,
                 "height": 180,
@@ -105,5 +101,7 @@ def _draw(opened: Opened, name: str, paths: Sequence[str], axis: Axis) -> None:
             },
         )
         draw_charts(block, key=f"run-charts {name} {axis}", on_range=zoomed)
+        for note in notes:
+            st.caption(f":material/info: {plain(note)}")
 
     part(f"run-charts {name}", drawn, every=opened.every)

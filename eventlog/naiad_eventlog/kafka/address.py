@@ -17,8 +17,10 @@ DEFAULT_PORT = 9092
 # Seconds after which an append that no broker confirmed gives up: longer than a cluster takes
 # to make a dead broker's neighbour the leader (9 s), shorter than a client waits (60 s).
 DEFAULT_APPEND_SECONDS = 20.0
-# Seconds without a sign of life after which the group takes a member for dead.
-DEFAULT_SESSION_SECONDS = 10.0
+# Seconds without a sign of life after which the group takes a member for dead: the least that
+# brokers allow as they come (group.min.session.timeout.ms). Members tell each second, whatever
+# their inserts take, so one that is slow is not taken for dead.
+DEFAULT_SESSION_SECONDS = 6.0
 # Seconds for one request to one broker.
 REQUEST_SECONDS = 15.0
 

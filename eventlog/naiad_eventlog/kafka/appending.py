@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from naiad_eventlog.interface import EventLogError, EventLogFull, Position
 from naiad_eventlog.kafka.address import KafkaAddress
 from naiad_eventlog.kafka.errors import MAX_RECORD_BYTES, as_log_error
-from naiad_eventlog.kafka.room import Room
 from naiad_eventlog.partitioning import partition_of
+from naiad_eventlog.room import Room
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    InvalidSessionTimeoutError,
     KafkaError,
     MessageSizeTooLargeError,
     TopicAuthorizationFailedError,
@@ -25,4 +26,10 @@ def as_log_error(error: KafkaError, doing: str) -> EventLogError:
         )
     if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         return EventLogError(f"{doing}: the cluster's access rules forbid it ({error})")
+    if isinstance(error, InvalidSessionTimeoutError):
+        return EventLogError(
+            f"{doing}: the brokers don't allow so short or long a session; set session_seconds in"
+            " the log's URL between their group.min.session.timeout.ms and"
+            " group.max.session.timeout.ms"
+        )
     return EventLogError(f"{doing}: {error or type(error).__name__}")

@@ -93,7 +93,7 @@ class KafkaSubscription(Subscription):
             async with asyncio.timeout(_JOIN_SECONDS):
                 await self._consumer.start()
                 self._ownership.guard()
-                await self._ownership.settled.wait()
+                await self._until_settled()
         except BaseException as error:
             await self.close()
             if isinstance(error, TimeoutError):
@@ -101,6 +101,18 @@ class KafkaSubscription(Subscription):
             if isinstance(error, KafkaError):
                 raise as_log_error(error, failing) from error
             raise
+
+    async def _until_settled(self) -> None:
+        # A group that refuses a member for good (the length of its session, its rights) tells it
+        # to who asks for records, and to nobody else.
+        asking = asyncio.create_task(self._ownership.settled.wait())
+        try:
+            while not asking.done():
+                taking = self._taking or self._ask_for_records()
+                await asyncio.wait({asking, taking}, return_when=asyncio.FIRST_COMPLETED)
+                self._take_over()
+        finally:
+            asking.cancel()
 
     @property
     def generation(self) -> int:
@@ -174,12 +186,15 @@ class KafkaSubscription(Subscription):
 
     async def _take(self, seconds: float) -> None:
         """Waits so long for records to come into the buffer."""
-        if self._taking is None:
-            self._taking = asyncio.create_task(
-                self._consumer.getmany(timeout_ms=60_000, max_records=_TAKE_RECORDS)
-            )
-        await asyncio.wait({self._taking}, timeout=seconds)
+        taking = self._taking or self._ask_for_records()
+        await asyncio.wait({taking}, timeout=seconds)
         self._take_over()
+
+    def _ask_for_records(self) -> asyncio.Task[dict[Any, list[ConsumerRecord[bytes, bytes]]]]:
+        self._taking = asyncio.create_task(
+            self._consumer.getmany(timeout_ms=60_000, max_records=_TAKE_RECORDS)
+        )
+        return self._taking
 
     def _take_over(self) -> None:
         if self._taking is None or not self._taking.done():

@@ -6,6 +6,7 @@ import re
 
 from naiad_ingest.validation.columns import check_group, check_string_series
 from naiad_ingest.validation.items import check_item
+from naiad_proto.changes import CHANGES, OF_PROJECTS, OF_RUNS
 from naiad_proto.limits import check_project, check_run_id, shorten
 from naiad_proto.v1.records_pb2 import Batch, Rejection
 from naiad_proto.versions import MAX_EPOCH, MAX_RECORD
@@ -42,7 +43,7 @@ def check_batch(batch: Batch) -> list[Rejection]:
     Raises BatchRefused when its head is wrong, when it has content but no record interval,
     or when more than MAX_REJECTIONS things in it are bad.
     """
-    check_identity(batch.project, batch.run_id)
+    _check_kinds(batch)
     check_writer_id(batch.writer_id)
     if not 1 <= batch.epoch <= MAX_EPOCH:
         raise BatchRefused(
@@ -62,6 +63,25 @@ def check_batch(batch: Batch) -> list[Rejection]:
             rejections.append(rejection)
             _bound(rejections)
     return rejections
+
+
+def _check_kinds(batch: Batch) -> None:
+    """Changes of a run or a project come alone, and only those of a project have no run."""
+    kinds = {str(item.WhichOneof("kind")) for item in batch.items}
+    changes = kinds & CHANGES
+    if changes and (kinds - changes or batch.groups or batch.string_series):
+        raise BatchRefused(
+            f"{min(changes)} stands in a batch with other content; send changes of a run in batches"
+            " of their own"
+        )
+    if not changes & OF_PROJECTS:
+        check_identity(batch.project, batch.run_id)
+    elif changes & OF_RUNS or batch.run_id:
+        raise BatchRefused(
+            f"{min(changes & OF_PROJECTS)} is about a project; send it alone and without a run_id"
+        )
+    elif problem := check_project(batch.project):
+        raise BatchRefused(problem)
 
 
 def _interval(batch: Batch) -> tuple[int, int]:

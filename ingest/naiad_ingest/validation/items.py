@@ -23,18 +23,23 @@ from naiad_proto.limits import (
 from naiad_proto.v1 import records_pb2
 from naiad_proto.v1.records_pb2 import (
     CreateRun,
+    DeleteRun,
     FilePoint,
     HistogramPoint,
     Item,
+    PurgeRun,
     Rejection,
     RejectionReason,
     SetAttribute,
+    SetRetention,
     UpdateStringSet,
     WriterStatus,
 )
 
 MAX_HOST_BYTES = 1024
 MAX_END_REASON_BYTES = 64 * 1024
+# A hundred years.
+MAX_RETENTION_DAYS = 36_500
 
 _INVALID_PATH = records_pb2.REJECTION_REASON_INVALID_PATH
 _INVALID_STEP = records_pb2.REJECTION_REASON_INVALID_STEP
@@ -50,6 +55,7 @@ _ENDS = frozenset(
         records_pb2.WRITER_STATE_STOPPED,
         records_pb2.WRITER_STATE_FAILED,
         records_pb2.WRITER_STATE_KILLED,
+        records_pb2.WRITER_STATE_EDITING,
     )
 )
 
@@ -188,6 +194,27 @@ def _writer_status(body: WriterStatus) -> _Problem | None:
     return None
 
 
+def _delete_run(body: DeleteRun) -> _Problem | None:
+    problem = timestamp_problem("unless_heard_since of the deletion", body.unless_heard_since)
+    return _Problem(_INVALID_VALUE, problem) if problem else None
+
+
+def _purge_run(body: PurgeRun) -> _Problem | None:
+    problem = timestamp_problem("deleted_before of the purge", body.deleted_before)
+    return _Problem(_INVALID_VALUE, problem) if problem else None
+
+
+def _set_retention(body: SetRetention) -> _Problem | None:
+    for name, days in (("days", body.days), ("trash_days", body.trash_days)):
+        if days > MAX_RETENTION_DAYS:
+            return _Problem(
+                _INVALID_VALUE,
+                f"{name} of the retention is {days:,}; at most {MAX_RETENTION_DAYS:,} days are"
+                " allowed, and 0 is for ever",
+            )
+    return None
+
+
 _CHECKS: Mapping[str, Callable[[Any], _Problem | None]] = {
     "create_run": _create_run,
     "set_attribute": _set_attribute,
@@ -195,4 +222,8 @@ _CHECKS: Mapping[str, Callable[[Any], _Problem | None]] = {
     "histogram_point": _histogram_point,
     "file_point": _file_point,
     "writer_status": _writer_status,
+    "delete_run": _delete_run,
+    "restore_run": lambda body: None,
+    "purge_run": _purge_run,
+    "set_retention": _set_retention,
 }

@@ -278,3 +278,70 @@ class UploadFileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadFileResponse: _TypeAlias = UploadFileResponse  # noqa: Y015
+
+@_typing.final
+class ChangeProjectRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
+    RESTORE_FIELD_NUMBER: _builtins.int
+    PURGE_FIELD_NUMBER: _builtins.int
+    SET_RETENTION_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    change_id: _builtins.str
+    """32 lower-case hexadecimal digits; the same when it is sent again."""
+    @_builtins.property
+    def delete(self) -> _records_pb2.DeleteRun:
+        """Also of runs that come later with a writer from before."""
+
+    @_builtins.property
+    def restore(self) -> _records_pb2.RestoreRun:
+        """What comes later is no longer deleted; runs in the trash are restored one by one."""
+
+    @_builtins.property
+    def purge(self) -> _records_pb2.PurgeRun:
+        """Of all runs, in the trash or not, and of those that come later with a writer from before."""
+
+    @_builtins.property
+    def set_retention(self) -> _records_pb2.SetRetention: ...
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        change_id: _builtins.str = ...,
+        delete: _records_pb2.DeleteRun | None = ...,
+        restore: _records_pb2.RestoreRun | None = ...,
+        purge: _records_pb2.PurgeRun | None = ...,
+        set_retention: _records_pb2.SetRetention | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "delete", b"delete", "purge", b"purge", "restore", b"restore", "set_retention", b"set_retention"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "change_id", b"change_id", "delete", b"delete", "project", b"project", "purge", b"purge", "restore", b"restore", "set_retention", b"set_retention"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["delete", "restore", "purge", "set_retention"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___ChangeProjectRequest: _TypeAlias = ChangeProjectRequest  # noqa: Y015
+
+@_typing.final
+class ChangeProjectResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    runs: _builtins.int
+    """Runs that were told."""
+    def __init__(
+        self,
+        *,
+        runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeProjectResponse: _TypeAlias = ChangeProjectResponse  # noqa: Y015

@@ -49,6 +49,11 @@ class IngestServiceStub(object):
                 request_serializer=naiad_dot_v1_dot_ingest__pb2.ProgressRequest.SerializeToString,
                 response_deserializer=naiad_dot_v1_dot_ingest__pb2.ProgressResponse.FromString,
                 _registered_method=True)
+        self.ChangeProject = channel.unary_unary(
+                '/naiad.v1.IngestService/ChangeProject',
+                request_serializer=naiad_dot_v1_dot_ingest__pb2.ChangeProjectRequest.SerializeToString,
+                response_deserializer=naiad_dot_v1_dot_ingest__pb2.ChangeProjectResponse.FromString,
+                _registered_method=True)
         self.UploadFile = channel.stream_unary(
                 '/naiad.v1.IngestService/UploadFile',
                 request_serializer=naiad_dot_v1_dot_ingest__pb2.UploadFileRequest.SerializeToString,
@@ -80,6 +85,13 @@ class IngestServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeProject(self, request, context):
+        """Deletes, restores or purges all runs of a project, or sets how long they are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UploadFile(self, request_iterator, context):
         """A header, then the content in chunks of up to a few MiB.
         """
@@ -104,6 +116,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.Progress,
                     request_deserializer=naiad_dot_v1_dot_ingest__pb2.ProgressRequest.FromString,
                     response_serializer=naiad_dot_v1_dot_ingest__pb2.ProgressResponse.SerializeToString,
+            ),
+            'ChangeProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeProject,
+                    request_deserializer=naiad_dot_v1_dot_ingest__pb2.ChangeProjectRequest.FromString,
+                    response_serializer=naiad_dot_v1_dot_ingest__pb2.ChangeProjectResponse.SerializeToString,
             ),
             'UploadFile': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadFile,
@@ -192,6 +209,33 @@ class IngestService(object):
             '/naiad.v1.IngestService/Progress',
             naiad_dot_v1_dot_ingest__pb2.ProgressRequest.SerializeToString,
             naiad_dot_v1_dot_ingest__pb2.ProgressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/naiad.v1.IngestService/ChangeProject',
+            naiad_dot_v1_dot_ingest__pb2.ChangeProjectRequest.SerializeToString,
+            naiad_dot_v1_dot_ingest__pb2.ChangeProjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class IngestServiceStub:
     """What a shipper asks before a spool's first send."""
     Progress: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ProgressRequest, _ingest_pb2.ProgressResponse]
     """How far writers' records are stored, that is readable through QueryService."""
+    ChangeProject: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ChangeProjectRequest, _ingest_pb2.ChangeProjectResponse]
+    """Deletes, restores or purges all runs of a project, or sets how long they are kept."""
     UploadFile: _grpc.StreamUnaryMultiCallable[_ingest_pb2.UploadFileRequest, _ingest_pb2.UploadFileResponse]
     """A header, then the content in chunks of up to a few MiB."""
 
@@ -56,6 +58,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """What a shipper asks before a spool's first send."""
     Progress: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ProgressRequest, _ingest_pb2.ProgressResponse]  # type: ignore[assignment]
     """How far writers' records are stored, that is readable through QueryService."""
+    ChangeProject: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ChangeProjectRequest, _ingest_pb2.ChangeProjectResponse]  # type: ignore[assignment]
+    """Deletes, restores or purges all runs of a project, or sets how long they are kept."""
     UploadFile: _aio.StreamUnaryMultiCallable[_ingest_pb2.UploadFileRequest, _ingest_pb2.UploadFileResponse]  # type: ignore[assignment]
     """A header, then the content in chunks of up to a few MiB."""
 
@@ -83,6 +87,14 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.ProgressResponse, _abc.Awaitable[_ingest_pb2.ProgressResponse]]:
         """How far writers' records are stored, that is readable through QueryService."""
+
+    @_abc_1.abstractmethod
+    def ChangeProject(
+        self,
+        request: _ingest_pb2.ChangeProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.ChangeProjectResponse, _abc.Awaitable[_ingest_pb2.ChangeProjectResponse]]:
+        """Deletes, restores or purges all runs of a project, or sets how long they are kept."""
 
     @_abc_1.abstractmethod
     def UploadFile(

@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from naiad_proto.v1 import records_pb2 as naiad_dot_v1_dot_records__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12naiad/v1/log.proto\x12\x08naiad.v1\x1a\x16naiad/v1/records.proto\"\x86\x01\n\x08\x45nvelope\x12\x1a\n\x12min_reader_version\x18\x01 \x01(\r\x12\x13\n\x0breceived_at\x18\x02 \x01(\x12\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\'\n\nrejections\x18\x04 \x03(\x0b\x32\x13.naiad.v1.Rejection\x12\r\n\x05\x62\x61tch\x18\x0f \x01(\x0c\"\x86\x02\n\x0eWriterProgress\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\twriter_id\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12(\n\x06stored\x18\x05 \x03(\x0b\x32\x18.naiad.v1.RecordInterval\x12,\n\x0flate_rejections\x18\x06 \x03(\x0b\x32\x13.naiad.v1.Rejection\x12\x1c\n\x14late_rejection_count\x18\x07 \x01(\x04\x12#\n\x08warnings\x18\x08 \x03(\x0b\x32\x11.naiad.v1.Warning\x12\x16\n\x0elog_partitions\x18\t \x01(\r\"{\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\n\n\x02\x61t\x18\x06 \x01(\x12\x12\r\n\x05value\x18\x0f \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12naiad/v1/log.proto\x12\x08naiad.v1\x1a\x16naiad/v1/records.proto\"\x86\x01\n\x08\x45nvelope\x12\x1a\n\x12min_reader_version\x18\x01 \x01(\r\x12\x13\n\x0breceived_at\x18\x02 \x01(\x12\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\'\n\nrejections\x18\x04 \x03(\x0b\x32\x13.naiad.v1.Rejection\x12\r\n\x05\x62\x61tch\x18\x0f \x01(\x0c\"\xcc\x02\n\x0eWriterProgress\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\twriter_id\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12(\n\x06stored\x18\x05 \x03(\x0b\x32\x18.naiad.v1.RecordInterval\x12,\n\x0flate_rejections\x18\x06 \x03(\x0b\x32\x13.naiad.v1.Rejection\x12\x1c\n\x14late_rejection_count\x18\x07 \x01(\x04\x12#\n\x08warnings\x18\x08 \x03(\x0b\x32\x11.naiad.v1.Warning\x12\x16\n\x0elog_partitions\x18\t \x01(\r\x12/\n\x0eproject_change\x18\n \x01(\x0e\x32\x17.naiad.v1.ProjectChange\x12\x13\n\x0b\x66reed_bytes\x18\x0b \x01(\x04\"{\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\n\n\x02\x61t\x18\x06 \x01(\x12\x12\r\n\x05value\x18\x0f \x01(\x0c*\x83\x01\n\rProjectChange\x12\x1e\n\x1aPROJECT_CHANGE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROJECT_CHANGE_DELETED\x10\x01\x12\x1b\n\x17PROJECT_CHANGE_RESTORED\x10\x02\x12\x19\n\x15PROJECT_CHANGE_PURGED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'naiad.v1.log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PROJECTCHANGE']._serialized_start=654
+  _globals['_PROJECTCHANGE']._serialized_end=785
   _globals['_ENVELOPE']._serialized_start=57
   _globals['_ENVELOPE']._serialized_end=191
   _globals['_WRITERPROGRESS']._serialized_start=194
-  _globals['_WRITERPROGRESS']._serialized_end=456
-  _globals['_DEADLETTER']._serialized_start=458
-  _globals['_DEADLETTER']._serialized_end=581
+  _globals['_WRITERPROGRESS']._serialized_end=526
+  _globals['_DEADLETTER']._serialized_start=528
+  _globals['_DEADLETTER']._serialized_end=651
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from naiad_proto.v1 import records_pb2 as _records_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,25 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ProjectChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProjectChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProjectChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROJECT_CHANGE_UNSPECIFIED: _ProjectChange.ValueType  # 0
+    PROJECT_CHANGE_DELETED: _ProjectChange.ValueType  # 1
+    PROJECT_CHANGE_RESTORED: _ProjectChange.ValueType  # 2
+    PROJECT_CHANGE_PURGED: _ProjectChange.ValueType  # 3
+
+class ProjectChange(_ProjectChange, metaclass=_ProjectChangeEnumTypeWrapper): ...
+
+PROJECT_CHANGE_UNSPECIFIED: ProjectChange.ValueType  # 0
+PROJECT_CHANGE_DELETED: ProjectChange.ValueType  # 1
+PROJECT_CHANGE_RESTORED: ProjectChange.ValueType  # 2
+PROJECT_CHANGE_PURGED: ProjectChange.ValueType  # 3
+Global___ProjectChange: _TypeAlias = ProjectChange  # noqa: Y015
 
 @_typing.final
 class Envelope(_message.Message):
@@ -79,6 +99,8 @@ class WriterProgress(_message.Message):
     LATE_REJECTION_COUNT_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     LOG_PARTITIONS_FIELD_NUMBER: _builtins.int
+    PROJECT_CHANGE_FIELD_NUMBER: _builtins.int
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     run_id: _builtins.str
     writer_id: _builtins.str
@@ -88,6 +110,10 @@ class WriterProgress(_message.Message):
     """On naiad.epochs only: among how many of the log's partitions the run's was chosen. Partitions
     that are added later take new runs.
     """
+    project_change: Global___ProjectChange.ValueType
+    """On naiad.epochs only, without a run_id: what was done to the whole project."""
+    freed_bytes: _builtins.int
+    """Of a purge: bytes that its rows took in the store."""
     @_builtins.property
     def stored(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.RecordInterval]:
         """Ascending, disjoint, not touching."""
@@ -110,10 +136,12 @@ class WriterProgress(_message.Message):
         late_rejection_count: _builtins.int = ...,
         warnings: _abc.Iterable[_records_pb2.Warning] | None = ...,
         log_partitions: _builtins.int = ...,
+        project_change: Global___ProjectChange.ValueType = ...,
+        freed_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "late_rejection_count", b"late_rejection_count", "late_rejections", b"late_rejections", "log_partitions", b"log_partitions", "project", b"project", "run_id", b"run_id", "stored", b"stored", "warnings", b"warnings", "writer_id", b"writer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "freed_bytes", b"freed_bytes", "late_rejection_count", b"late_rejection_count", "late_rejections", b"late_rejections", "log_partitions", b"log_partitions", "project", b"project", "project_change", b"project_change", "run_id", b"run_id", "stored", b"stored", "warnings", b"warnings", "writer_id", b"writer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,6 +41,10 @@ class _WriterStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriterSta
     """Ended by an exception."""
     WRITER_STATE_KILLED: _WriterState.ValueType  # 5
     """Vanished without saying so (SIGKILL, out of memory, power)."""
+    WRITER_STATE_EDITING: _WriterState.ValueType  # 6
+    """Changes a run that is there and is no process of it: it makes no run, and neither counts as
+    running nor as the run's end.
+    """
 
 class WriterState(_WriterState, metaclass=_WriterStateEnumTypeWrapper): ...
 
@@ -53,6 +57,10 @@ WRITER_STATE_FAILED: WriterState.ValueType  # 4
 """Ended by an exception."""
 WRITER_STATE_KILLED: WriterState.ValueType  # 5
 """Vanished without saying so (SIGKILL, out of memory, power)."""
+WRITER_STATE_EDITING: WriterState.ValueType  # 6
+"""Changes a run that is there and is no process of it: it makes no run, and neither counts as
+running nor as the run's end.
+"""
 Global___WriterState: _TypeAlias = WriterState  # noqa: Y015
 
 class _RejectionReason:
@@ -69,6 +77,10 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     REJECTION_REASON_MALFORMED: _RejectionReason.ValueType  # 5
     """Arrays of a group don't have the lengths that its paths and steps ask for."""
     REJECTION_REASON_UNKNOWN_KIND: _RejectionReason.ValueType  # 6
+    REJECTION_REASON_RUN_GONE: _RejectionReason.ValueType  # 7
+    """The run was purged, or there is none that could be changed."""
+    REJECTION_REASON_NOT_POSSIBLE: _RejectionReason.ValueType  # 8
+    """A change of a run that can't be made as it is."""
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper): ...
 
@@ -80,6 +92,10 @@ REJECTION_REASON_TOO_LARGE: RejectionReason.ValueType  # 4
 REJECTION_REASON_MALFORMED: RejectionReason.ValueType  # 5
 """Arrays of a group don't have the lengths that its paths and steps ask for."""
 REJECTION_REASON_UNKNOWN_KIND: RejectionReason.ValueType  # 6
+REJECTION_REASON_RUN_GONE: RejectionReason.ValueType  # 7
+"""The run was purged, or there is none that could be changed."""
+REJECTION_REASON_NOT_POSSIBLE: RejectionReason.ValueType  # 8
+"""A change of a run that can't be made as it is."""
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
 @_typing.final
@@ -537,6 +553,119 @@ class WriterStatus(_message.Message):
 Global___WriterStatus: _TypeAlias = WriterStatus  # noqa: Y015
 
 @_typing.final
+class DeleteRun(_message.Message):
+    """Ends the run's life and moves it to the trash: no reader sees it, and it can be restored. It is
+    the life of all writers whose epoch is up to the one that the deletion takes; one with a higher
+    epoch begins a new life under the same id.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IN_ADVANCE_FIELD_NUMBER: _builtins.int
+    UNLESS_HEARD_SINCE_FIELD_NUMBER: _builtins.int
+    in_advance: _builtins.bool
+    """There need be no such run. What comes later of writers with a lower epoch is deleted then, as
+    it is anyway; but nobody is told that there is no run.
+    """
+    unless_heard_since: _builtins.int
+    """Only if none of its writers runs and none was heard of since: milliseconds since the Unix
+    epoch. 0: whatever it does.
+    """
+    def __init__(
+        self,
+        *,
+        in_advance: _builtins.bool = ...,
+        unless_heard_since: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_advance", b"in_advance", "unless_heard_since", b"unless_heard_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRun: _TypeAlias = DeleteRun  # noqa: Y015
+
+@_typing.final
+class RestoreRun(_message.Message):
+    """Takes a life out of the trash, unless a new one has begun under the run's id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    """Which life, as `runs` numbers them; absent: the last that was deleted."""
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_incarnation", b"_incarnation", "incarnation", b"incarnation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_incarnation", b"_incarnation", "incarnation", b"incarnation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__incarnation: _TypeAlias = _typing.Literal["incarnation"]  # noqa: Y015
+    _WhichOneofArgType__incarnation: _TypeAlias = _typing.Literal["_incarnation", b"_incarnation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__incarnation) -> _WhichOneofReturnType__incarnation | None: ...
+
+Global___RestoreRun: _TypeAlias = RestoreRun  # noqa: Y015
+
+@_typing.final
+class PurgeRun(_message.Message):
+    """Ends lives that are in the trash for good: their rows are removed, and what comes of their
+    writers later is dropped.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    DELETED_BEFORE_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    """Absent: all that are in the trash under the run's id."""
+    deleted_before: _builtins.int
+    """Only those that were deleted before: milliseconds since the Unix epoch. 0: all."""
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int | None = ...,
+        deleted_before: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_incarnation", b"_incarnation", "incarnation", b"incarnation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_incarnation", b"_incarnation", "deleted_before", b"deleted_before", "incarnation", b"incarnation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__incarnation: _TypeAlias = _typing.Literal["incarnation"]  # noqa: Y015
+    _WhichOneofArgType__incarnation: _TypeAlias = _typing.Literal["_incarnation", b"_incarnation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__incarnation) -> _WhichOneofReturnType__incarnation | None: ...
+
+Global___PurgeRun: _TypeAlias = PurgeRun  # noqa: Y015
+
+@_typing.final
+class SetRetention(_message.Message):
+    """How long runs of a project are kept; a batch with it has no run_id. 0: for ever."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    TRASH_DAYS_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """Days after its end, or after it was last heard of, until a run is deleted."""
+    trash_days: _builtins.int
+    """Days that a run stays in the trash until it is purged."""
+    def __init__(
+        self,
+        *,
+        days: _builtins.int = ...,
+        trash_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "trash_days", b"trash_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRetention: _TypeAlias = SetRetention  # noqa: Y015
+
+@_typing.final
 class Item(_message.Message):
     """One record that is not a series. `record` is its number in the writer's spool."""
 
@@ -550,6 +679,10 @@ class Item(_message.Message):
     HISTOGRAM_POINT_FIELD_NUMBER: _builtins.int
     FILE_POINT_FIELD_NUMBER: _builtins.int
     WRITER_STATUS_FIELD_NUMBER: _builtins.int
+    DELETE_RUN_FIELD_NUMBER: _builtins.int
+    RESTORE_RUN_FIELD_NUMBER: _builtins.int
+    PURGE_RUN_FIELD_NUMBER: _builtins.int
+    SET_RETENTION_FIELD_NUMBER: _builtins.int
     record: _builtins.int
     timestamp: _builtins.int
     """Milliseconds since the Unix epoch, UTC."""
@@ -565,6 +698,18 @@ class Item(_message.Message):
     def file_point(self) -> Global___FilePoint: ...
     @_builtins.property
     def writer_status(self) -> Global___WriterStatus: ...
+    @_builtins.property
+    def delete_run(self) -> Global___DeleteRun:
+        """The following come alone: a batch that has one has nothing else. Ingest raises its epoch above
+        all that it knows of the run's writers.
+        """
+
+    @_builtins.property
+    def restore_run(self) -> Global___RestoreRun: ...
+    @_builtins.property
+    def purge_run(self) -> Global___PurgeRun: ...
+    @_builtins.property
+    def set_retention(self) -> Global___SetRetention: ...
     def __init__(
         self,
         *,
@@ -576,12 +721,16 @@ class Item(_message.Message):
         histogram_point: Global___HistogramPoint | None = ...,
         file_point: Global___FilePoint | None = ...,
         writer_status: Global___WriterStatus | None = ...,
+        delete_run: Global___DeleteRun | None = ...,
+        restore_run: Global___RestoreRun | None = ...,
+        purge_run: Global___PurgeRun | None = ...,
+        set_retention: Global___SetRetention | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_run", b"create_run", "file_point", b"file_point", "histogram_point", b"histogram_point", "kind", b"kind", "set_attribute", b"set_attribute", "update_string_set", b"update_string_set", "writer_status", b"writer_status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_run", b"create_run", "delete_run", b"delete_run", "file_point", b"file_point", "histogram_point", b"histogram_point", "kind", b"kind", "purge_run", b"purge_run", "restore_run", b"restore_run", "set_attribute", b"set_attribute", "set_retention", b"set_retention", "update_string_set", b"update_string_set", "writer_status", b"writer_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_run", b"create_run", "file_point", b"file_point", "histogram_point", b"histogram_point", "kind", b"kind", "record", b"record", "set_attribute", b"set_attribute", "timestamp", b"timestamp", "update_string_set", b"update_string_set", "writer_status", b"writer_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_run", b"create_run", "delete_run", b"delete_run", "file_point", b"file_point", "histogram_point", b"histogram_point", "kind", b"kind", "purge_run", b"purge_run", "record", b"record", "restore_run", b"restore_run", "set_attribute", b"set_attribute", "set_retention", b"set_retention", "timestamp", b"timestamp", "update_string_set", b"update_string_set", "writer_status", b"writer_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create_run", "set_attribute", "update_string_set", "histogram_point", "file_point", "writer_status"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create_run", "set_attribute", "update_string_set", "histogram_point", "file_point", "writer_status", "delete_run", "restore_run", "purge_run", "set_retention"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -98,7 +98,10 @@ def running_writers(store: Store) -> list[dict[str, Any]]:
             w.host AS host, w.pid AS pid,
             toUnixTimestamp64Milli(w.last_seen_at) AS last_seen_at_ms
         FROM (SELECT * FROM spools WHERE state = 'running' AND state_version > 0) AS w
-        INNER JOIN (SELECT project, run, any(run_id) AS run_id FROM runs GROUP BY project, run) AS r
+        INNER JOIN (
+            SELECT project, run, any(run_id) AS run_id FROM runs
+            WHERE run NOT IN (SELECT run FROM hidden_runs) GROUP BY project, run
+        ) AS r
         USING (project, run)
     """
     return _rows(store, sql, {})

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from naiad_proto.filters.kinds import SERIES_TYPES as SERIES_TYPES
 from naiad_proto.filters.kinds import TYPES as TYPES
+from naiad_store.selects import trash
 from naiad_store.selects.patterns import matching
 from naiad_store.selects.points import FILE, HISTOGRAM, TIME, files, histograms
 from naiad_store.store import Store
@@ -116,13 +117,14 @@ def columns(
 
 
 def has_file(store: Store, project: str, key: str) -> bool:
-    """Does any attribute or series of the project refer to this file?"""
-    sql = """
+    """Does any attribute or series of the project's runs refer to it? Deleted ones don't count."""
+    sql = f"""
         SELECT 1 AS one FROM (
-            SELECT file.key AS key FROM attributes
-            WHERE project = {project:String} AND type = 'file'
-            UNION ALL SELECT file.key AS key FROM file_points WHERE project = {project:String}
-        ) WHERE key = {key:String} LIMIT 1
+            SELECT file.key AS key, run FROM attributes
+            WHERE project = {{project:String}} AND type = 'file'
+            UNION ALL SELECT file.key AS key, run FROM file_points
+            WHERE project = {{project:String}}
+        ) WHERE key = {{key:String}} AND {trash.condition()} LIMIT 1
     """
     return bool(store.query(sql, {"project": project, "key": key}).num_rows > 0)
 

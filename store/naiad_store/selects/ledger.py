@@ -12,12 +12,14 @@ from naiad_store.store import Store
 POINT_TABLES = ("points", "string_points", "histogram_points", "file_points")
 
 
-def runs_of_project(store: Store, project: str) -> list[str]:
+def runs_of_project(store: Store, project: str) -> list[tuple[str, int]]:
+    """Run id and incarnation of each, those in the trash too."""
     found = store.query(
-        "SELECT DISTINCT run_id FROM runs WHERE project = {project:String} ORDER BY run_id",
+        "SELECT DISTINCT run_id, incarnation FROM runs WHERE project = {project:String}"
+        " ORDER BY run_id, incarnation",
         {"project": project},
     )
-    return [str(run_id) for run_id in found.column(0).to_pylist()]
+    return list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
 
 def spools_of_run(store: Store, project: str, run: int) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from naiad_store.store import Store
+
 
 def matching(column: str, pattern: str, parameters: dict[str, object]) -> str:
     """A condition on `column`, whose values go into `parameters`.
@@ -24,3 +26,8 @@ def matching(column: str, pattern: str, parameters: dict[str, object]) -> str:
             )
         alternatives.append(" AND ".join(found))
     return f"({' OR '.join(alternatives)})"
+
+
+def try_pattern(store: Store, pattern: str) -> None:
+    """Raises StoreError for one that is not RE2."""
+    store.query("SELECT match('', {pattern:String}) AS found", {"pattern": pattern})

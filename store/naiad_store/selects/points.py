@@ -58,13 +58,21 @@ def series_points(
     *,
     steps: Range = ALL,
     tail_limit: int = 0,
+    containing: str = "",
     settings: Mapping[str, object] | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """`paths` of each type of series. Batches as `SERIES`, ordered by type, place, path, x."""
+    """`paths` of each type of series. Batches as `SERIES`, ordered by type, place, path, x.
+    `containing` (RE2) leaves strings in which it is found, and nothing else; `tail_limit` counts
+    those."""
     for kind, (table, columns) in _TABLES.items():
-        if paths.get(kind):
+        if paths.get(kind) and (kind == "string_series" or not containing):
             parameters: dict[str, object] = {}
             sql = scope.points(table, columns, paths[kind], parameters, steps=steps)
+            if containing:
+                # Of what counts only: a string that was overwritten, or that a fork has anew,
+                # is not found.
+                parameters["containing"] = containing
+                sql = f"SELECT * FROM ({sql}) WHERE match(value, {{containing:String}})"
             for batch in store.stream(_ordered(sql, tail_limit, parameters), parameters, settings):
                 yield _as_series(batch, kind)
 

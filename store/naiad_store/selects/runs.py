@@ -9,6 +9,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from naiad_store.selects import trash
 from naiad_store.selects.patterns import matching
 from naiad_store.store import Store
 
@@ -36,7 +37,8 @@ _LIVES = """
 @dataclass(frozen=True, slots=True)
 class Which:
     """The wire's `RunSelector`: neither pattern nor names means all; `filter` is of those the
-    ones for which it is true (docs/filters.md), empty: all of them."""
+    ones for which it is true (docs/filters.md), empty: all of them; `in_trash`, those in the
+    trash instead of the others."""
 
     by_experiment: bool = False
     pattern: str | None = None
@@ -63,12 +65,15 @@ class RunRow:
 
 
 def projects(store: Store) -> list[str]:
-    """All there are, in alphabetical order."""
-    found = store.query("SELECT DISTINCT project FROM runs ORDER BY project")
+    """All that have a run, in alphabetical order."""
+    found = store.query(
+        f"SELECT DISTINCT project FROM runs WHERE {trash.condition()} ORDER BY project"
+    )
     return [str(name) for name in found.column(0).to_pylist()]
 
 
 def has_project(store: Store, project: str) -> bool:
+    """Also one that has runs only in the trash."""
     sql = "SELECT 1 AS one FROM runs WHERE project = {project:String} LIMIT 1"
     return bool(store.query(sql, {"project": project}).num_rows > 0)
 
@@ -153,13 +158,15 @@ def with_lives(runs: str = _RUNS, *, lives: bool, among: str = "1") -> str:
 def _named(which: Which, parameters: dict[str, object]) -> str:
     """SQL of the runs by their names alone."""
     name = "experiment" if which.by_experiment else "run_id"
-    conditions = ["experiment != ''"] if which.by_experiment else []
+    conditions = [trash.condition(in_trash=which.in_trash)]
+    if which.by_experiment:
+        conditions.append("experiment != ''")
     if which.names is not None:
         conditions.append(f"{name} IN {{names:Array(String)}}")
         parameters["names"] = list(which.names)
     elif which.pattern is not None:
         conditions.append(matching(name, which.pattern, parameters))
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    where = f"WHERE {' AND '.join(conditions)}"
     one = "ORDER BY version DESC, run LIMIT 1 BY experiment" if which.by_experiment else ""
     return f"SELECT {_COLUMNS} FROM ({_RUNS}) {where} {one}"
 

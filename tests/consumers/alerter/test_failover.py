@@ -104,6 +104,7 @@ async def members(log: EventLog) -> int:
     return await log.members(RECORDS.name, GROUP)
 
 
+@pytest.mark.long
 async def test_one_works_and_the_next_one_goes_on(
     url: str, log: EventLog, store: Store, receiver: Receiver
 ) -> None:

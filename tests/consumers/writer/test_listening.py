@@ -91,6 +91,7 @@ async def listened(store: Store, clock: Clock) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_a_host_falls_silent_and_comes_back(log: EventLog, store: Store) -> None:
     clock = Clock()
     running = pb.WriterStatus(state=pb.WRITER_STATE_RUNNING, host="node", pid=7)

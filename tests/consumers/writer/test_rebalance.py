@@ -54,6 +54,7 @@ async def owns(writer: Writer) -> None:
     await until(lambda: bool(writer._listening._spans))
 
 
+@pytest.mark.long
 async def test_a_second_writer_comes_and_goes_under_load(
     url: str, log: EventLog, store: Store
 ) -> None:

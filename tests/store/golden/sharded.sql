@@ -599,3 +599,163 @@ FROM
     GROUP BY project, run
 );
 
+CREATE TABLE IF NOT EXISTS `naiad`.`tombstones_local` ON CLUSTER 'main'
+(
+    project LowCardinality(String),
+    run_id String,
+    until UInt64,
+
+    incarnation UInt32,
+    run UInt64,
+
+    next UInt32,
+
+    state LowCardinality(String),
+    deleted_at DateTime64(3, 'UTC'),
+    deleted_by LowCardinality(String),
+    changed_at DateTime64(3, 'UTC'),
+    changed_by LowCardinality(String),
+    version UInt128
+)
+ENGINE = ReplicatedReplacingMergeTree(version)
+ORDER BY (project, run_id, until)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS `naiad`.`tombstones` ON CLUSTER 'main'
+AS `naiad`.`tombstones_local`
+ENGINE = Distributed('main', 'naiad', 'tombstones_local', cityHash64(project, run_id, until));
+
+CREATE TABLE IF NOT EXISTS `naiad`.`retention_local` ON CLUSTER 'main'
+(
+    project LowCardinality(String),
+
+    days UInt32,
+
+    trash_days UInt32,
+    set_at DateTime64(3, 'UTC'),
+    set_by LowCardinality(String),
+    version UInt128
+)
+ENGINE = ReplicatedReplacingMergeTree(version)
+ORDER BY project
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS `naiad`.`retention` ON CLUSTER 'main'
+AS `naiad`.`retention_local`
+ENGINE = Distributed('main', 'naiad', 'retention_local', cityHash64(project));
+
+CREATE TABLE IF NOT EXISTS `naiad`.`discarded_files_local` ON CLUSTER 'main'
+(
+    key String,
+    size_bytes UInt64,
+    discarded_at DateTime64(3, 'UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree(discarded_at)
+ORDER BY key
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS `naiad`.`discarded_files` ON CLUSTER 'main'
+AS `naiad`.`discarded_files_local`
+ENGINE = Distributed('main', 'naiad', 'discarded_files_local', cityHash64(key));
+
+ALTER TABLE `naiad`.`writers_local` ON CLUSTER 'main' ADD COLUMN IF NOT EXISTS freed_bytes UInt64 AFTER late_rejection_count;
+
+ALTER TABLE `naiad`.`writers` ON CLUSTER 'main'
+    ADD COLUMN IF NOT EXISTS freed_bytes UInt64 AFTER late_rejection_count;
+
+CREATE OR REPLACE VIEW `naiad`.`hidden_runs` ON CLUSTER 'main' AS
+SELECT run FROM (SELECT run, state FROM `naiad`.`tombstones` FINAL) WHERE state != 'restored';
+
+CREATE OR REPLACE VIEW `naiad`.`trashed_runs` ON CLUSTER 'main' AS
+SELECT run FROM (SELECT run, state FROM `naiad`.`tombstones` FINAL) WHERE state = 'trash';
+
+CREATE OR REPLACE VIEW `naiad`.`view_run_names` ON CLUSTER 'main' AS
+SELECT r.project AS project, r.run AS run, r.run_id AS run_id, n.text AS experiment
+FROM
+(
+    SELECT project, run, run_id FROM `naiad`.`runs` FINAL WHERE run NOT IN (SELECT run FROM `naiad`.`hidden_runs`)
+) AS r
+LEFT JOIN
+(
+    SELECT run, text FROM `naiad`.`attributes` FINAL WHERE path = 'sys/name' AND type = 'string'
+) AS n ON n.run = r.run;
+
+CREATE OR REPLACE VIEW `naiad`.`view_runs` ON CLUSTER 'main' AS
+SELECT
+    r.project AS project,
+    r.run_id AS run_id,
+    n.experiment AS experiment,
+    if(w.state = '', 'running', w.state) AS state,
+    w.reason AS state_reason,
+    r.owner AS owner,
+    r.created_at AS created_at,
+    if(w.state = '', r.created_at, w.last_seen_at) AS last_seen_at,
+    w.ended_at AS ended_at,
+    w.points AS points,
+    if(r.fork_run_id = '', NULL, r.fork_run_id) AS fork_run_id,
+    if(r.fork_run_id = '', NULL, toFloat64(r.fork_step)) AS fork_step
+FROM
+(
+    SELECT * FROM `naiad`.`runs` FINAL WHERE run NOT IN (SELECT run FROM `naiad`.`hidden_runs`)
+) AS r
+LEFT JOIN `naiad`.`view_run_names` AS n ON n.run = r.run
+LEFT JOIN `naiad`.`view_run_lives` AS w ON w.run = r.run;
+
+CREATE OR REPLACE VIEW `naiad`.`view_run_lives` ON CLUSTER 'main' AS
+WITH
+    (
+        SELECT mapFromArrays(groupArray(log_partition), groupArray(span))
+        FROM
+        (
+            SELECT log_partition, argMax((since, until), told_at) AS span
+            FROM `naiad`.`listening` GROUP BY log_partition
+        )
+    ) AS heard
+SELECT
+    project, run,
+    transform(
+        folded.1, [1, 2, 3, 4, 5], ['finished', 'stopped', 'failed', 'killed', 'unreachable'],
+        'running') AS state,
+    folded.3 AS reason,
+    seen AS last_seen_at,
+    if(folded.1 >= 5, NULL, ended) AS ended_at,
+    logged AS points
+FROM
+(
+    SELECT
+        project, run,
+
+        argMax((rank, started_at, said), epoch) AS newest,
+        arrayFold(
+            (found, w) -> if(
+                w.2 = 6 OR w.1 >= found.2,
+                (greatest(found.1, w.2), least(found.2, w.3), if(w.2 > found.1, w.4, found.3)),
+                found),
+            arrayReverseSort(groupArray((until, rank, started_at, said))),
+            newest) AS folded,
+        max(last_seen_at) AS seen,
+        max(ended_at) AS ended,
+        sum(points) AS logged
+    FROM
+    (
+        SELECT
+            project, run, epoch, started_at, ended_at, last_seen_at, points,
+            heard[log_partition] AS span,
+            state = 'running' AND span.2 - greatest(last_seen_at, span.1) >= 50 AS silent,
+            multiIf(
+                silent, 5,
+                transform(
+                    state, ['finished', 'stopped', 'failed', 'killed'], [1, 2, 3, 4], 6)) AS rank,
+            if(silent, last_seen_at, ended_at) AS until,
+            if(
+                silent,
+                concat(
+                    if(host = '', 'a writer', concat('host ', toString(host))),
+                    ' has not been heard since ',
+                    formatDateTime(last_seen_at, '%Y-%m-%d %H:%i:%S', 'UTC'), ' UTC'),
+                reason) AS said
+        FROM `naiad`.`spools` WHERE state != 'editing'
+    )
+    GROUP BY project, run
+);
+

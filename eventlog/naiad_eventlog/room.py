@@ -12,6 +12,11 @@ class Room:
         self.taken = 0
         self._waiting: collections.deque[tuple[int, asyncio.Future[None]]] = collections.deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
     async def take(self, size: int) -> None:
         """Returns when there is room, first come first served. One alone always has room.
 
@@ -37,6 +42,11 @@ class Room:
 
     def give(self, size: int) -> None:
         self.taken -= size
+        self._call()
+
+    def exchange(self, size: int, other: int) -> None:
+        """What took `size` turns out to need `other`, and keeps it in either case."""
+        self.taken += other - size
         self._call()
 
     def _call(self) -> None:
