@@ -32,14 +32,18 @@ _PAGE = 1000
 
 @contextlib.contextmanager
 def said_plainly() -> Iterator[None]:
-    """What is wrong with a question or a server is one line on stderr and exit status 1."""
+    """What is wrong with a question or a server is one line on stderr and exit status 1; below it
+    may stand the part of the question that is meant, with a caret."""
     try:
         yield
     except BrokenPipeError:
         # Of `| head`, which click ends quietly.
         raise
     except (NaiadError, ImportError, ValueError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        text = str(error)
+        # Where a caret points depends on the line above it.
+        line, pointed, picture = text.partition("\n  ") if text.endswith(" ^") else (text, "", "")
+        raise click.ClickException(" ".join(line.split()) + pointed + picture) from error
 
 
 def show(columns: Sequence[str], rows: Rows, *, as_json: bool, as_csv: bool = False) -> None:
