@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -398,7 +399,9 @@ class QueryService(QueryServiceServicer):
         principal = current_principal()
 
         def answer() -> Iterator[bytes]:
-            yield from table_chunks(self._sql.execute(principal, request))
+            with contextlib.closing(self._sql.execute(principal, request)) as batches:
+                first = next(batches)
+                yield from chunks(first.schema, itertools.chain([first], batches))
 
         async for arrow in self._stream(context, answer):
             yield pb.ExecuteSqlResponse(arrow=arrow)
