@@ -151,6 +151,19 @@ class Attributes:
         return selector
 
 
+class RunsPage(NamedTuple):
+    table: pa.Table
+    # Without the limit.
+    total_runs: int
+    # Empty when nothing comes after this page.
+    next_cursor: str
+
+
+class RunGroups(NamedTuple):
+    table: pa.Table
+    total_groups: int
+
+
 def _metrics_request(
     project: str,
     runs: Runs,
@@ -189,19 +202,6 @@ def _series_request(
         own_points_only=own_points_only,
         containing=containing,
     )
-
-
-class RunsPage(NamedTuple):
-    table: pa.Table
-    # Without the limit.
-    total_runs: int
-    # Empty when nothing comes after this page.
-    next_cursor: str
-
-
-class RunGroups(NamedTuple):
-    table: pa.Table
-    total_groups: int
 
 
 ALL_RUNS = Runs()
