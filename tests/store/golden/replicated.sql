@@ -663,3 +663,7 @@ FROM
     GROUP BY project, run
 );
 
+ALTER TABLE `naiad`.`listening` ON CLUSTER 'main' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
+
+ALTER TABLE `naiad`.`migrations` ON CLUSTER 'main' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
+
