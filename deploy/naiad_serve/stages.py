@@ -187,6 +187,13 @@ class WriterSettings(WithStore, WithEventLog, Common):
         description="Bring the store's tables up to this release at start. With false the writer"
         " waits until `naiad store migrate` has.",
     )
+    files: FilesUrl | None = Field(
+        None,
+        description="Where logged files are kept, as for ingest: those that only purged runs"
+        " referred to are removed there. Without it they stay.",
+        examples=["s3://naiad-files"],
+        json_schema_extra=_SECRET,
+    )
 
 
 class LiveSettings(WithEventLog, Common):
