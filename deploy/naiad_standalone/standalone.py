@@ -14,7 +14,7 @@ from typing import Any
 
 import naiad_dashboard
 from naiad_auth import TokenStore
-from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
+from naiad_consumers import AlertConfig, Alerter, Janitor, Live, Writer, retainer
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
 from naiad_consumers.audit import audit
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
@@ -194,10 +194,12 @@ class Standalone:
 
     async def _start_consumers(self, event_log: EventLog, store: Store, state: State) -> None:
         alerts = AlertConfig.load(self.options.alerts) if self.options.alerts else AlertConfig()
+        files = open_file_store(self._folder.files_url)
         makers: dict[str, Callable[[], Consumer]] = {
             "writer": lambda: Writer(event_log, store),
             "live state": lambda: Live(event_log, state),
             "alerter": lambda: Alerter(event_log, store, alerts),
+            "janitor": lambda: Janitor(event_log, store, files.remove),
             "retention": lambda: retainer(event_log),
         }
         stop = asyncio.Event()

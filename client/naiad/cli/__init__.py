@@ -39,6 +39,8 @@ COMMANDS = {
     "projects": _Command(
         "naiad.cli.projects", "projects", "query", "List and delete projects; how long runs stay."
     ),
+    "metrics": _Command("naiad.cli.metrics", "metrics", "query", "Show metrics of runs."),
+    "export": _Command("naiad.cli.export", "export", "query", "Write runs or points to a file."),
     "sql": _Command("naiad.cli.sql", "sql", "query", "Ask a read-only SQL question."),
     "audit": _Command("naiad.cli.audit", "audit", "query", "Is all there that was logged?"),
     "sync": _Command("naiad.cli.sync", "sync", "", "Send what offline or dead processes left."),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from naiad_consumers.writer.batchrows import BatchRows
 from naiad_consumers.writer.itemrows import ItemRows
+from naiad_consumers.writer.marks import Touch
 from naiad_consumers.writer.names import Names
 from naiad_consumers.writer.parsing import Parsed
 from naiad_consumers.writer.pointrows import PointRows
@@ -46,6 +47,8 @@ class Block:
 
     def __post_init__(self) -> None:
         self.points = PointRows(self.projects, self.paths)
+        # Where committed points go, for the marks.
+        self.touches: list[Touch] = []
         # Not among `tables`: the rows of `series` and `writers` may wait for more of theirs.
         self.series = SeriesRows(self.projects, self.paths)
         self.items = ItemRows()
@@ -67,20 +70,21 @@ class Block:
         self.writers.load((one.batch.project, one.batch.run_id, spool) for one, _, spool in keyed)
         for one, life, spool in keyed:
             if life.purged:
-                self._leave_out(one, spool, _PURGED)
+                self._leave_out(one, spool, "purged", _PURGED)
                 continue
             if is_edit(one.batch) and not (life.run in self.met or self.runs.is_known(life.run)):
-                self._leave_out(one, spool, _NO_RUN)
+                self._leave_out(one, spool, "editing", _NO_RUN)
                 continue
             try:
                 BatchRows(self, one, spool, life.incarnation).add()
             except ValueError as error:
                 self.refused.append((one, str(error)))
 
-    def _leave_out(self, one: Parsed, spool: Spool, why: str) -> None:
+    def _leave_out(self, one: Parsed, spool: Spool, state: str, why: str) -> None:
         """Its records count as dealt with, and their writer is told."""
         batch = one.batch
         row = self.writer(spool).seen(one.envelope.received_at, batch.epoch)
+        row = replace(row, state=state)
         if batch.HasField("records"):
             rejection = Rejection(
                 record=batch.records.first,
