@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
+from naiad_consumers import AlertConfig, Alerter, Live, Marks, Roller, Writer, retainer
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
 from naiad_consumers.writer import GROUP as WRITER_GROUP
@@ -23,8 +23,12 @@ Makers = Mapping[str, Callable[[], Consumer]]
 async def writer(settings: WriterSettings, process: Process) -> None:
     store = await engines.store(process, settings.store, migrate=settings.migrate)
     event_log = await engines.event_log(process, settings.event_log)
+    marks = Marks(store)
     makers: Makers = {
-        "writer": lambda: Writer(event_log, store, block_rows=settings.writer_block_rows),
+        "writer": lambda: Writer(
+            event_log, store, block_rows=settings.writer_block_rows, marks=marks
+        ),
+        "roller": lambda: Roller(store, marks),
         "retention": lambda: retainer(event_log),
     }
     await _consume(process, makers, event_log, WRITER_GROUP)

@@ -14,7 +14,7 @@ from typing import Any
 
 import naiad_dashboard
 from naiad_auth import TokenStore
-from naiad_consumers import AlertConfig, Alerter, Live, Writer, retainer
+from naiad_consumers import AlertConfig, Alerter, Live, Marks, Roller, Writer, retainer
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
 from naiad_consumers.audit import audit
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
@@ -194,8 +194,10 @@ class Standalone:
 
     async def _start_consumers(self, event_log: EventLog, store: Store, state: State) -> None:
         alerts = AlertConfig.load(self.options.alerts) if self.options.alerts else AlertConfig()
+        marks = Marks(store)
         makers: dict[str, Callable[[], Consumer]] = {
-            "writer": lambda: Writer(event_log, store),
+            "writer": lambda: Writer(event_log, store, marks=marks),
+            "roller": lambda: Roller(store, marks),
             "live state": lambda: Live(event_log, state),
             "alerter": lambda: Alerter(event_log, store, alerts),
             "retention": lambda: retainer(event_log),
