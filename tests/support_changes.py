@@ -33,10 +33,10 @@ def points_batch(
     items = []
     record = first
     if first == 1:
-        items.append(pb.Item(record=1, timestamp=epoch, create_run=pb.CreateRun(created_at=epoch)))
+        items.append(pb.Item(record=1, timestamp=1, create_run=pb.CreateRun(created_at=1)))
         record += 1
     group = build_group(
-        ["loss"], steps=[step * 1_000_000 for step in steps], timestamps=[epoch] * len(steps),
+        ["loss"], steps=[step * 1_000_000 for step in steps], timestamps=[1] * len(steps),
         values=[[float(epoch)] * len(steps)], first_record=record,
     )  # fmt: skip
     return pb.Batch(
@@ -51,7 +51,7 @@ def change_batch(project: str, run_id: str, epoch: int, **change: object) -> pb.
     return pb.Batch(
         project=project, run_id=run_id, writer_id=writer_id(epoch), epoch=epoch,
         records=pb.RecordInterval(first=1, last=1),
-        items=[pb.Item(record=1, timestamp=epoch, **change)],
+        items=[pb.Item(record=1, timestamp=1, **change)],
     )  # fmt: skip
 
 

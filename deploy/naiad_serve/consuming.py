@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from naiad_consumers import AlertConfig, Alerter, Live, Marks, Roller, Writer, retainer
+from naiad_consumers import (
+    AlertConfig,
+    Alerter,
+    Janitor,
+    Live,
+    Marks,
+    Roller,
+    Writer,
+    retainer,
+)
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
 from naiad_consumers.writer import GROUP as WRITER_GROUP
 from naiad_eventlog import EventLog
 from naiad_serve import engines
+from naiad_serve.ingesting import file_store
 from naiad_serve.logwatch import watch_log
 from naiad_serve.process import Process
 from naiad_serve.stages import AlerterSettings, LiveSettings, WriterSettings
@@ -23,12 +33,16 @@ Makers = Mapping[str, Callable[[], Consumer]]
 async def writer(settings: WriterSettings, process: Process) -> None:
     store = await engines.store(process, settings.store, migrate=settings.migrate)
     event_log = await engines.event_log(process, settings.event_log)
+    files = None
+    if settings.files is not None:
+        files = await file_store(process, settings.files, writable=False)
     marks = Marks(store)
     makers: Makers = {
         "writer": lambda: Writer(
             event_log, store, block_rows=settings.writer_block_rows, marks=marks
         ),
         "roller": lambda: Roller(store, marks),
+        "janitor": lambda: Janitor(event_log, store, files.remove if files else None),
         "retention": lambda: retainer(event_log),
     }
     await _consume(process, makers, event_log, WRITER_GROUP)

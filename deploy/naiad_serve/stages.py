@@ -168,8 +168,9 @@ class IngestSettings(WithFiles, WithEventLog, Serving):
     ingest_max_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Bytes of batches that are taken at once. Past it clients are told to send"
-        " again later.",
+        description="Bytes of batches that are received and taken at once. More wait for their"
+        " turn; who has waited for two seconds is told to send again later. The process"
+        " takes about five times as much memory.",
     )
 
 
@@ -185,6 +186,13 @@ class WriterSettings(WithStore, WithEventLog, Common):
         True,
         description="Bring the store's tables up to this release at start. With false the writer"
         " waits until `naiad store migrate` has.",
+    )
+    files: FilesUrl | None = Field(
+        None,
+        description="Where logged files are kept, as for ingest: those that only purged runs"
+        " referred to are removed there. Without it they stay.",
+        examples=["s3://naiad-files"],
+        json_schema_extra=_SECRET,
     )
 
 

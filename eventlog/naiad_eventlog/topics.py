@@ -15,7 +15,15 @@ DEAD = Topic("naiad.dead")
 # Holds nothing. Who has its only partition is the alerter that works; the others stand by.
 ALERTER_LEAD = Topic("naiad.alerter.lead")
 
-ALL_TOPICS = (RECORDS, PROGRESS, DEAD, ALERTER_LEAD)
+# The same for the janitor.
+JANITOR_LEAD = Topic("naiad.janitor.lead")
+
+# Epochs of every run's writers, which ingest gives out: WriterProgress with nothing but project,
+# run_id, writer_id, epoch and log_partitions; or, of a project, with its change. Key: run_key(),
+# "/" and the writer id.
+EPOCHS = Topic("naiad.epochs", partitions=1, compacted=True)
+
+ALL_TOPICS = (RECORDS, PROGRESS, DEAD, ALERTER_LEAD, JANITOR_LEAD, EPOCHS)
 
 
 def run_key(project: str, run_id: str) -> bytes:

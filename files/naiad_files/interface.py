@@ -43,6 +43,11 @@ class FileStore(Protocol):
 
     async def exists(self, key: str) -> bool: ...
 
+    async def remove(self, key: str, before: float) -> int:
+        """Removes the file, unless it was put, or put once more, at `before` (Unix seconds) or
+        later; returns its bytes, 0 where nothing was removed. Raises `FileStoreError`."""
+        ...
+
     async def check(self) -> None:
         """Returns if files can be written and read now. Raises `FileStoreError` otherwise."""
         ...

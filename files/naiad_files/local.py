@@ -90,6 +90,11 @@ class LocalFileStore:
             return False
         return await asyncio.to_thread(path.is_file)
 
+    async def remove(self, key: str, before: float) -> int:
+        path = self._path(key)
+        with disk_errors():
+            return await asyncio.to_thread(_remove, path, before)
+
     async def check(self) -> None:
         with disk_errors(), tempfile.TemporaryFile(dir=self._coming) as file:
             file.write(b"Naiad")
@@ -104,6 +109,8 @@ class LocalFileStore:
         os.fsync(file.fileno())
         target = self._path(key)
         if target.is_file():
+            # As new, so that nobody removes what somebody is about to refer to.
+            os.utime(target)
             return
         target.parent.mkdir(exist_ok=True)
         os.rename(path, target)
@@ -122,6 +129,17 @@ class LocalFileStore:
                     os.unlink(entry.path)
             except FileNotFoundError:
                 continue
+
+
+def _remove(path: Path, before: float) -> int:
+    try:
+        found = path.stat()
+        if found.st_mtime >= before:
+            return 0
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return found.st_size
 
 
 @contextlib.contextmanager

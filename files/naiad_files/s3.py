@@ -18,6 +18,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
@@ -38,6 +39,7 @@ from naiad_files.s3_url import Bucket
 from naiad_proto.v1.records_pb2 import FileReference
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import S3Config
 
 # S3 takes 10,000 parts at most: these make 156 GiB, more than ingest lets through.
@@ -47,6 +49,8 @@ _PARTS_AT_A_TIME = 2
 _PIECE = 8 * 1024 * 1024
 _MARK = ".naiad"
 _GIVE_UP_SECONDS = 30
+# What is put once more is written again when it is older, so that it is as new.
+_FRESH_SECONDS = 24 * 3600.0
 
 # "<Code>NoSuchBucket</Code>", but nothing else of an answer: it may repeat what was signed.
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -97,12 +101,12 @@ class S3FileStore:
         first = await content.take(PART_BYTES)
         if content.ended:
             check_content(content.digest, sha256)
-            if await self._size(content.digest) is None:
+            if not await self._is_fresh(content.digest):
                 with self._errors():
                     await obstore.put_async(
                         self._store, path_of(content.digest), first, use_multipart=False
                     )
-        elif sha256 and await self._size(sha256) is None:
+        elif sha256 and not await self._is_fresh(sha256):
             await self._send(path_of(sha256), content.pieces(first, sha256))
         elif sha256:  # there already; what comes is looked at all the same
             async for _ in content.pieces(first, sha256):
@@ -114,7 +118,7 @@ class S3FileStore:
                 async for piece in content.pieces(first, sha256):
                     with disk_errors():
                         await asyncio.to_thread(file.write, piece)
-                if await self._size(content.digest) is None:
+                if not await self._is_fresh(content.digest):
                     await self._send(path_of(content.digest), _read(file))
         return reference(content.digest, content.size, name, mime_type)
 
@@ -137,6 +141,14 @@ class S3FileStore:
         except FileNotFound:
             return False
 
+    async def remove(self, key: str, before: float) -> int:
+        found = await self._head(key)
+        if found is None or found["last_modified"].timestamp() >= before:
+            return 0
+        with self._errors(key):
+            await obstore.delete_async(self._store, path_of(key))
+        return found["size"]
+
     async def check(self) -> None:
         with self._errors():
             await obstore.put_async(self._store, _MARK, b"Naiad keeps files here.\n")
@@ -144,10 +156,21 @@ class S3FileStore:
 
     async def _size(self, key: str) -> int | None:
         """How large the file is; None if there is none."""
+        found = await self._head(key)
+        return None if found is None else found["size"]
+
+    async def _is_fresh(self, key: str) -> bool:
+        """Whether it is there, and need not be put again to be as new."""
+        found = await self._head(key)
+        age = _FRESH_SECONDS if found is None else time.time() - found["last_modified"].timestamp()
+        return age < _FRESH_SECONDS
+
+    async def _head(self, key: str) -> ObjectMeta | None:
+        """None if there is no such file."""
         path = path_of(key)
         try:
             with self._errors(key):
-                return (await obstore.head_async(self._store, path))["size"]
+                return await obstore.head_async(self._store, path)
         except FileNotFound:
             # HEAD's answer has no body, which would say whether there is a bucket.
             with contextlib.suppress(FileNotFound), self._errors(key):

@@ -21,18 +21,14 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from naiad_eventlog import EventLog, Record, Topic
-from naiad_eventlog.topics import RECORDS, run_key
+from naiad_eventlog import EventLog, Record
+from naiad_eventlog.topics import EPOCHS, RECORDS, run_key
 from naiad_ingest.folding import Fold
 from naiad_proto.v1.log_pb2 import (
     PROJECT_CHANGE_PURGED,
     ProjectChange,
     WriterProgress,
 )
-
-# WriterProgress with nothing but project, run_id, writer_id, epoch and log_partitions. Key:
-# run_key(), "/" and the writer id.
-EPOCHS = Topic("naiad.epochs", partitions=1, compacted=True)
 
 # Holds nothing; whoever has read as far as it has read all that was there before.
 _MARKER = b"marker"

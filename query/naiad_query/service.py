@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from naiad_auth import current_principal
 from naiad_files import FileNotFound, FileStore, FileStoreError
+from naiad_proto.filters import FilterError
 from naiad_proto.limits import shorten
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_proto.v1.query_pb2_grpc import (
@@ -24,11 +25,12 @@ from naiad_proto.v1.query_pb2_grpc import (
 )
 from naiad_query import asking, charts
 from naiad_query.chunks import chunks, table_chunks
-from naiad_query.errors import Refused, invalid, of_store
+from naiad_query.errors import Refused, invalid, of_filter, of_store
+from naiad_query.groups import groups_facts, run_groups
 from naiad_query.keeping import KeptTables
 from naiad_query.naming import WORDS, Names, words
 from naiad_query.sql import Sql
-from naiad_query.table import runs_table
+from naiad_query.table import page_facts, runs_table
 from naiad_query.tails import Followed, Tail, Tails
 from naiad_state import Cache
 from naiad_store import Store, StoreError
@@ -37,6 +39,7 @@ from naiad_store.selects.attributes import Attribute, What
 from naiad_store.selects.buckets import metric_buckets
 from naiad_store.selects.chart import ChartPoints
 from naiad_store.selects.derived import derived_names
+from naiad_store.selects.filters import asks_the_time
 from naiad_store.selects.patterns import try_pattern
 from naiad_store.selects.points import SERIES, TIME, metric_points, series_points
 from naiad_store.selects.runs import RunRow, projects, select_runs
@@ -175,18 +178,44 @@ class QueryService(QueryServiceServicer):
     async def FetchRunsTable(
         self, request: pb.FetchRunsTableRequest, context: Context
     ) -> AsyncIterator[pb.FetchRunsTableResponse]:
-        def answer() -> Iterator[bytes]:
+        def answer() -> Iterator[pb.FetchRunsTableResponse]:
             self._need(request.project)
-            yield from table_chunks(
-                self._table(
-                    b"runs table " + request.SerializeToString(deterministic=True),
-                    lambda: watermarks.of_project(self._store, request.project),
-                    lambda: runs_table(self._store, request),
-                )
+            found = self._table(
+                b"runs table " + request.SerializeToString(deterministic=True),
+                lambda: watermarks.of_project(self._store, request.project),
+                lambda: runs_table(self._store, request),
+                keep=not asks_the_time(request.runs.filter),
             )
+            table, total, cursor = page_facts(found)
+            message = pb.FetchRunsTableResponse(total_runs=total, next_cursor=cursor)
+            for arrow in table_chunks(table):
+                message.arrow = arrow
+                yield message
+                message = pb.FetchRunsTableResponse()
 
-        async for arrow in self._stream(context, answer):
-            yield pb.FetchRunsTableResponse(arrow=arrow)
+        async for message in self._stream(context, answer):
+            yield message
+
+    async def FetchRunGroups(
+        self, request: pb.FetchRunGroupsRequest, context: Context
+    ) -> AsyncIterator[pb.FetchRunGroupsResponse]:
+        def answer() -> Iterator[pb.FetchRunGroupsResponse]:
+            self._need(request.project)
+            found = self._table(
+                b"run groups " + request.SerializeToString(deterministic=True),
+                lambda: watermarks.of_project(self._store, request.project),
+                lambda: run_groups(self._store, request),
+                keep=not asks_the_time(request.runs.filter),
+            )
+            table, total = groups_facts(found)
+            message = pb.FetchRunGroupsResponse(total_groups=total)
+            for arrow in table_chunks(table):
+                message.arrow = arrow
+                yield message
+                message = pb.FetchRunGroupsResponse()
+
+        async for message in self._stream(context, answer):
+            yield message
 
     async def FetchMetrics(
         self, request: pb.FetchMetricsRequest, context: Context
@@ -310,6 +339,8 @@ class QueryService(QueryServiceServicer):
                     yield pb.FetchMetricsResponse(arrow=piece)
         except Refused as refused:
             reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
         except StoreError as error:
             reason = of_store(error)
         else:
@@ -444,10 +475,15 @@ class QueryService(QueryServiceServicer):
         )
 
     def _table(
-        self, question: bytes, watermark: Callable[[], bytes], make: Callable[[], pa.Table]
+        self,
+        question: bytes,
+        watermark: Callable[[], bytes],
+        make: Callable[[], pa.Table],
+        *,
+        keep: bool = True,
     ) -> pa.Table:
-        """What `make` returns, now or when it was asked the same before."""
-        if self._kept is None:
+        """What `make` returns, now or, with `keep`, when it was asked the same before."""
+        if self._kept is None or not keep:
             return make()
         return self._kept.table(current_principal(), question, watermark, make)
 
@@ -461,6 +497,8 @@ class QueryService(QueryServiceServicer):
             return await self._in_thread(answer)
         except Refused as refused:
             reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
         except StoreError as error:
             reason = of_store(error)
         await context.abort(reason.code, reason.message)
@@ -488,6 +526,8 @@ class QueryService(QueryServiceServicer):
                 yield piece
         except Refused as refused:
             reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
         except StoreError as error:
             reason = of_store(error)
         finally:

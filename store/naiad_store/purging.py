@@ -78,6 +78,12 @@ def files_of(store: Store, project: str, runs: Collection[int]) -> dict[str, int
     return {row["key"]: row["size"] for row in found.to_pylist()}
 
 
+def forget_files(store: Store, keys: Collection[str]) -> None:
+    """They are dealt with."""
+    name = local_name("discarded_files", store.address.cluster, store.database)
+    store.command(f"DELETE FROM {name} WHERE key IN {{keys:Array(String)}}", {"keys": list(keys)})
+
+
 def rewrite(store: Store) -> int:
     """Has the bytes of removed rows come free; returns how many did. Takes as long as the parts
     that hold some are large. Raises StoreError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pty
@@ -188,3 +189,65 @@ def test_control_characters_of_a_run_reach_no_terminal(server: Reading) -> None:
     assert on_a_terminal(*arguments)[1].split() == ["r", shown]
     (found,) = json.loads(naiad(*arguments, "--json").stdout)
     assert found["note"] == "a\tb\n\x1b[31mred"
+
+
+# --- naiad runs list: filters, pages ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs"),
+    [
+        (["--filter", "lr < 0.5"], ["sgd", "adam-2"]),
+        (["--filter", 'name == "adam" and loss > 5', "--sort", "lr"], ["adam-1"]),
+        (["--filter", "loss exists", "--experiments"], ["fork", "sgd", "adam-2"]),
+        (["--filter", 'status == "failed" or tags has "good"'], ["sgd"]),
+        (["--filter", "lr > 5"], []),
+        (["--sort", "loss.min", "--ascending"], ["sgd", "adam-2", "adam-1", "fork"]),
+    ],
+)
+def test_runs_are_filtered(arguments: list[str], runs: list[str]) -> None:
+    assert [line[0] for line in lines("runs", "list", *arguments)[1:]] == runs
+
+
+def test_a_wrong_filter_is_pointed_at() -> None:
+    assert refused("runs", "list", "--filter", "lr > 0.1 and status == running") == (
+        'Error: filter, column 24: expected a value: a number, a "text", true, false or ago("7d");'
+        ' a text stands in quotes: "running"\n'
+        "  lr > 0.1 and status == running\n"
+        "                         ^\n"
+    )
+
+
+def test_columns_by_a_regular_expression() -> None:
+    found = lines("runs", "list", "--columns-match", "^l", "--filter", "depth exists")
+    assert found == [
+        ["run_id", "experiment", "log/out", "loss", "lr"],
+        ["sgd", "sgd", "three", "-Infinity", "0.01"],
+    ]
+
+
+def test_a_part_says_of_how_many_it_is() -> None:
+    done = naiad("runs", "list", "--limit", "3")
+    assert (len(done.stdout.splitlines()), done.stderr) == (4, "3 of 4 runs\n")
+    assert naiad("runs", "list", "--limit", "4").stderr == ""
+
+
+def test_runs_as_csv() -> None:
+    done = naiad("runs", "list", "--csv", "--columns", "note,lr,sys/tags", "--limit", "2")
+    assert list(csv.reader(done.stdout.splitlines())) == [
+        ["run_id", "experiment", "note", "lr", "sys/tags"],
+        ["fork", "forked", "", "1", ""],
+        ["sgd", "sgd", 'a "quoted" ü', "0.01", '["good"]'],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "--csv"], "--json and --csv are two answers; ask for one of them"),
+        (["--columns", "lr", "--columns-match", "l"], "are two choices; make one of them"),
+        (["--filter", " "], "--filter is empty; leave it out for all runs"),
+    ],
+)
+def test_choices_that_exclude_each_other(arguments: list[str], message: str) -> None:
+    assert message in refused("runs", "list", *arguments, status=2)

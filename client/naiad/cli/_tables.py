@@ -8,6 +8,8 @@ run has logged, no control character of it reaches a terminal.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import math
 import sys
@@ -28,17 +30,23 @@ Rows = Sequence[Sequence[Any]]
 
 @contextlib.contextmanager
 def said_plainly() -> Iterator[None]:
-    """What is wrong with a question or a server is one line on stderr and exit status 1."""
+    """What is wrong with a question or a server is one line on stderr and exit status 1; below it
+    may stand the part of the question that is meant, with a caret."""
     try:
         yield
     except (NaiadError, ImportError, ValueError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        text = str(error)
+        # Where a caret points depends on the line above it.
+        line, pointed, picture = text.partition("\n  ") if text.endswith(" ^") else (text, "", "")
+        raise click.ClickException(" ".join(line.split()) + pointed + picture) from error
 
 
-def show(columns: Sequence[str], rows: Rows, *, as_json: bool) -> None:
+def show(columns: Sequence[str], rows: Rows, *, as_json: bool, as_csv: bool = False) -> None:
     """Prints `rows`, which have a value or None for each of `columns`."""
     if as_json:
         _show_json(columns, rows)
+    elif as_csv:
+        _show_csv(columns, rows)
     elif sys.stdout.isatty():
         _show_table(columns, rows)
     else:
@@ -54,6 +62,15 @@ def _show_json(columns: Sequence[str], rows: Rows) -> None:
         line = json.dumps(item, ensure_ascii=False, allow_nan=False)
         click.echo(("," if number else "") + "\n" + line, nl=False)
     click.echo("\n]" if rows else "]")
+
+
+def _show_csv(columns: Sequence[str], rows: Rows) -> None:
+    # As RFC 4180 has it, but with the line ends of a terminal.
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_whole(cell) for cell in row] for row in rows)
+    click.echo(text.getvalue(), nl=False)
 
 
 def _show_table(columns: Sequence[str], rows: Rows) -> None:

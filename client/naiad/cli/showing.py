@@ -79,7 +79,7 @@ def diff(
 
 def _same(one: Any, other: Any) -> bool:
     # NaN is what it is.
-    return one == other or (one != one and other != other)
+    return bool(one == other or (one != one and other != other))
 
 
 def _values(

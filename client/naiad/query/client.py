@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import grpc
 
@@ -28,6 +28,7 @@ from naiad_proto.v1.query_pb2 import (
     FetchChartRequest,
     FetchMetricBucketsRequest,
     FetchMetricsRequest,
+    FetchRunGroupsRequest,
     FetchRunsTableRequest,
     FetchSeriesRequest,
     GetServerInfoRequest,
@@ -51,7 +52,7 @@ except ImportError as error:
         "reading back needs pyarrow and pandas: pip install 'naiad[query]'"
     ) from error
 
-__all__ = ["Attributes", "Axis", "ChartInfo", "QueryClient", "Runs"]
+__all__ = ["Attributes", "Axis", "ChartInfo", "QueryClient", "RunGroups", "Runs", "RunsPage"]
 
 Axis = Literal["step", "time", "relative_time"]
 _AXES = {
@@ -109,14 +110,14 @@ class _Incoming:
 
 @dataclass(frozen=True)
 class Runs:
-    """Which runs: a pattern (RE2, found anywhere in the name), names, or all."""
+    """Which runs: a pattern (RE2, found anywhere in the name), names, or all; of those the ones
+    for which `filter` is true, an expression of the filter language; `in_trash`, those in the
+    trash instead of the others."""
 
     pattern: str | None = None
     names: Sequence[str] | None = None
     by_experiment: bool = False
-    # Of those, the ones for which this is true: docs/filters.md.
     filter: str = ""
-    # The runs in the trash instead of the others.
     in_trash: bool = False
 
     def message(self) -> RunSelector:
@@ -146,6 +147,19 @@ class Attributes:
         elif self.pattern is not None:
             selector.pattern = self.pattern
         return selector
+
+
+class RunsPage(NamedTuple):
+    table: pa.Table
+    # Without the limit.
+    total_runs: int
+    # Empty when nothing comes after this page.
+    next_cursor: str
+
+
+class RunGroups(NamedTuple):
+    table: pa.Table
+    total_groups: int
 
 
 ALL_RUNS = Runs()
@@ -232,6 +246,61 @@ class QueryClient:
                 limit=limit,
             ),
         )
+
+    def runs_page(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        sort_by: str = "",
+        sort_by_type: str = "",
+        ascending: bool = False,
+        limit: int = 0,
+        cursor: str = "",
+    ) -> RunsPage:
+        """A page of `runs_table`: `limit` rows, from `cursor` on, the `next_cursor` of the page
+        before, which was asked for in the same words."""
+        request = FetchRunsTableRequest(
+            project=project,
+            runs=runs.message(),
+            attributes=attributes.message(),
+            sort_by=sort_by,
+            sort_by_type=sort_by_type,
+            ascending=ascending,
+            limit=limit,
+            cursor=cursor,
+        )
+        chunks = self._chunks(self._stub.FetchRunsTable, request)
+        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
+        return RunsPage(table, chunks[0].total_runs, chunks[0].next_cursor)
+
+    def run_groups(
+        self,
+        project: str,
+        group_by: Sequence[str | tuple[str, str]],
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        sort_by: str = "",
+        ascending: bool = False,
+        limit: int = 0,
+    ) -> RunGroups:
+        """Runs with equal values of `group_by` (paths, or paths with types) in a row: these,
+        run_count, and per numeric attribute a struct of count, min, median, max and mean."""
+        pairs = [(by, "") if isinstance(by, str) else by for by in group_by]
+        request = FetchRunGroupsRequest(
+            project=project,
+            runs=runs.message(),
+            group_by=[AttributeName(path=path, type=kind) for path, kind in pairs],
+            attributes=attributes.message(),
+            sort_by=sort_by,
+            ascending=ascending,
+            limit=limit,
+        )
+        chunks = self._chunks(self._stub.FetchRunGroups, request)
+        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
+        return RunGroups(table, chunks[0].total_groups)
 
     def metrics(
         self,
@@ -410,6 +479,12 @@ class QueryClient:
     def _one(self, call: Any, request: Any) -> Any:
         try:
             return call(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
+    def _chunks(self, call: Any, request: Any) -> list[Any]:
+        try:
+            return list(call(request, timeout=self._timeout))
         except grpc.RpcError as error:
             raise self._explained(error) from error
 

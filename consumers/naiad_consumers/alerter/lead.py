@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from naiad_eventlog import EventLog, Subscription, TopicPartition
+from naiad_eventlog import EventLog, Subscription, Topic, TopicPartition
 from naiad_eventlog.topics import ALERTER_LEAD
 
 log = logging.getLogger(__name__)
@@ -31,10 +31,18 @@ _GIVE_WAY_SECONDS = 8.0
 
 
 class Lead:
-    """`async with Lead(log) as lead`: one member. Not for several tasks."""
+    """`async with Lead(log) as lead`: one member. Not for several tasks. With `topic` and `group`
+    of its own, the lead of others than alerters, which `who` names."""
 
-    def __init__(self, event_log: EventLog) -> None:
+    def __init__(
+        self,
+        event_log: EventLog,
+        topic: Topic = ALERTER_LEAD,
+        group: str = GROUP,
+        who: str = "alerter",
+    ) -> None:
         self._log = event_log
+        self._topic, self._group, self._who = topic, group, who
         self._member: Subscription | None = None
         # The sharing out in which it leads.
         self._generation = 0
@@ -45,7 +53,9 @@ class Lead:
         self._wanted = False
 
     async def __aenter__(self) -> Self:
-        self._member = await self._log.subscribe(ALERTER_LEAD.name, GROUP, on_revoke=self._give_way)
+        self._member = await self._log.subscribe(
+            self._topic.name, self._group, on_revoke=self._give_way
+        )
         return self
 
     async def __aexit__(
@@ -74,7 +84,7 @@ class Lead:
             if stop.is_set():
                 return False
             if not told and not member.owned:
-                log.info("another alerter is at work; this one stands by")
+                log.info("another %s is at work; this one stands by", self._who)
                 told = True
             await member.poll(wait=_LOOK)
 
@@ -102,7 +112,8 @@ class Lead:
                 await self._rests.wait()
         except TimeoutError:
             log.warning(
-                "this alerter could not end its work within %g s; another one may begin before",
+                "this %s could not end its work within %g s; another one may begin before",
+                self._who,
                 _GIVE_WAY_SECONDS,
             )
         return {}

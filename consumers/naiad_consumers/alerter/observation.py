@@ -96,6 +96,8 @@ class Batch:
     # (record, status) as said in it.
     states: Sequence[tuple[int, records_pb2.WriterStatus]]
     experiment: str | None
+    attributes: Sequence[records_pb2.SetAttribute] = ()
+    string_sets: Sequence[records_pb2.UpdateStringSet] = ()
 
     def points(self, path: str) -> Points:
         """All points of a metric, from whichever groups it stands in."""
@@ -147,16 +149,23 @@ class Decoder:
             )
             return None
         states, experiment = [], None
+        attributes, string_sets = [], []
         for index, item in enumerate(batch.items):
             if rejected.item(index):
                 continue
             if item.HasField("writer_status"):
                 states.append((item.record, item.writer_status))
-            elif item.HasField("set_attribute") and item.set_attribute.path == EXPERIMENT_PATH:
-                experiment = item.set_attribute.value.string_value
+            elif item.HasField("set_attribute"):
+                attributes.append(item.set_attribute)
+                if item.set_attribute.path == EXPERIMENT_PATH:
+                    experiment = item.set_attribute.value.string_value
+            elif item.HasField("update_string_set"):
+                string_sets.append(item.update_string_set)
         origin = Origin(record.partition, record.offset, batch.writer_id, envelope.received_at)
         groups = list(self._groups(batch, rejected, record))
-        return Batch(batch.project, batch.run_id, origin, groups, states, experiment)
+        return Batch(
+            batch.project, batch.run_id, origin, groups, states, experiment, attributes, string_sets
+        )
 
     def _groups(
         self, batch: records_pb2.Batch, rejected: Rejected, record: Record

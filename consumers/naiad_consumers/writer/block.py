@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -70,20 +70,21 @@ class Block:
         self.writers.load((one.batch.project, one.batch.run_id, spool) for one, _, spool in keyed)
         for one, life, spool in keyed:
             if life.purged:
-                self._leave_out(one, spool, _PURGED)
+                self._leave_out(one, spool, "purged", _PURGED)
                 continue
             if is_edit(one.batch) and not (life.run in self.met or self.runs.is_known(life.run)):
-                self._leave_out(one, spool, _NO_RUN)
+                self._leave_out(one, spool, "editing", _NO_RUN)
                 continue
             try:
                 BatchRows(self, one, spool, life.incarnation).add()
             except ValueError as error:
                 self.refused.append((one, str(error)))
 
-    def _leave_out(self, one: Parsed, spool: Spool, why: str) -> None:
+    def _leave_out(self, one: Parsed, spool: Spool, state: str, why: str) -> None:
         """Its records count as dealt with, and their writer is told."""
         batch = one.batch
         row = self.writer(spool).seen(one.envelope.received_at, batch.epoch)
+        row = replace(row, state=state)
         if batch.HasField("records"):
             rejection = Rejection(
                 record=batch.records.first,

@@ -260,7 +260,9 @@ class Changing:
         return freed
 
     def _empty_writers(self, project: str, runs: Sequence[int]) -> None:
-        rows = [row for run in runs for row in self._spools.get(run, ())]
+        # Of a purge that comes again those are empty, and may have been told of what came late.
+        found = [row for run in runs for row in self._spools.get(run, ())]
+        rows = [row for row in found if row.state != "purged"]
         if not rows:
             return
         self._writers.settle(row.emptied() for row in rows)

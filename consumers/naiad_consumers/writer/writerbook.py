@@ -177,10 +177,11 @@ class WriterRow:
         return max(self.last_seen_at, self.ended_at) >= since
 
     def emptied(self) -> WriterRow:
-        """Of a purged run: only which records were dealt with."""
+        """Of a purged run: only when it was heard, and which records were dealt with."""
         return WriterRow(
             self.project, self.run_id, self.run, self.writer_id, self.log_partition,
             epoch=self.epoch, state="purged", state_version=self.state_version,
+            started_at=self.started_at, last_seen_at=self.last_seen_at,
             stored=self.stored, elsewhere=self.elsewhere,
         )  # fmt: skip
 

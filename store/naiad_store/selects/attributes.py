@@ -10,16 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from naiad_proto.filters.kinds import SERIES_TYPES as SERIES_TYPES
+from naiad_proto.filters.kinds import TYPES as TYPES
 from naiad_store.selects import trash
 from naiad_store.selects.patterns import matching
 from naiad_store.selects.points import FILE, HISTOGRAM, TIME, files, histograms
 from naiad_store.store import Store
 
-TYPES = (
-    "int", "float", "string", "bool", "datetime", "string_set", "file",
-    "float_series", "string_series", "histogram_series", "file_series",
-)  # fmt: skip
-SERIES_TYPES = ("float_series", "string_series", "histogram_series", "file_series")
 ARROW: dict[str, pa.DataType] = {
     "int": pa.int64(), "float": pa.float64(), "string": pa.string(), "bool": pa.bool_(),
     "datetime": TIME, "string_set": pa.list_(pa.string()), "file": FILE,

@@ -1,0 +1,214 @@
+"""`naiad runs` and `naiad projects` as their user runs them, against a whole server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support_naiad import Naiad, clean_environment, running_naiad, wait_until
+
+from naiad import editing
+from naiad.cli import main
+from naiad.query.client import Attributes, QueryClient, Runs
+
+pytestmark = pytest.mark.slow
+
+TRAIN = """
+import sys, naiad
+for run_id in sys.argv[2:]:
+    with naiad.Run(project="team/cli", run_id=run_id, experiment_name="e",
+                   log_directory=sys.argv[1], hardware_interval=None) as run:
+        run.log_configs({"lr": 0.1 * len(run_id), "same": 1})
+        run.log_metrics({"loss": 0.5}, step=1)
+        run.wait_for_processing(timeout=30)
+"""
+LIVE = """
+import sys, logging, naiad
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+run = naiad.Run(project="team/cli", run_id="live", log_directory=sys.argv[1])
+run.log_metrics({"loss": 0.5}, step=0)
+run.wait_for_processing(timeout=30)
+print("ready", flush=True)
+step = 0
+for line in sys.stdin:
+    step += 1
+    run.log_metrics({"loss": 0.5}, step=step)
+    run.wait_for_processing(timeout=30)
+    print("logged", flush=True)
+run.close()
+print("closed", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Naiad]:
+    folder = tmp_path_factory.mktemp("cli")
+    with running_naiad(folder / "data") as naiad:
+        train(naiad, folder, "a", "bb", "ccc", "dddd")
+        yield naiad
+
+
+def train(server: Naiad, folder: Path, *run_ids: str) -> None:
+    subprocess.run(
+        [sys.executable, "-c", TRAIN, str(folder / "spool"), *run_ids],
+        env=clean_environment(NAIAD_URL=server.url), check=True, timeout=100,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def environment(server: Naiad, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAIAD_URL", server.url)
+    monkeypatch.setenv("NAIAD_PROJECT", "team/cli")
+
+
+def naiad(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="naiad")
+
+
+def said(*arguments: str) -> str:
+    done = naiad(*arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def refused(*arguments: str, status: int = 1) -> str:
+    done = naiad(*arguments)
+    assert (done.exit_code, done.stdout) == (status, "")
+    return done.stderr
+
+
+def runs(*, in_trash: bool = False) -> list[str]:
+    with QueryClient() as client:
+        return sorted(client.list_runs("team/cli", Runs(in_trash=in_trash)))
+
+
+def test_show_and_diff() -> None:
+    shown = said("runs", "show", "bb")
+    assert "loss\tfloat_series\t0.5\n" in shown
+    assert "sys/id\tstring\tbb\n" in shown
+    assert said("runs", "show", "bb", "--match", "^lr$") == (
+        "attribute\ttype\tvalue\nlr\tfloat\t0.2\n"
+    )
+    assert said("runs", "diff", "a", "bb", "--match", "^(lr|same|sys/id)$") == (
+        "attribute\ttype\ta\tbb\nlr\tfloat\t0.1\t0.2\n"
+    )
+    rows = json.loads(said("runs", "diff", "a", "bb", "--match", "^same$", "--all", "--json"))
+    assert rows == [{"attribute": "same", "type": "int", "a": 1, "bb": 1}]
+    assert said("runs", "diff", "a", "bb", "--match", "^same$") == "a and bb do not differ\n"
+
+
+def test_tags() -> None:
+    assert said("runs", "tag", "bb", "+best", "+try") == "bb: best, try\n"
+    assert said("runs", "tag", "bb", "-try") == "bb: best\n"
+    assert said("runs", "tag", "bb", "+g", "--group") == "bb: g\n"
+    assert "neither +TAG" in refused("runs", "tag", "bb", "best", status=2)
+    assert "no run 'nope'" in refused("runs", "tag", "nope", "+x")
+    with QueryClient() as client:
+        found = client.runs_table(
+            "team/cli", Runs(names=["bb"]), Attributes(paths=["sys/state", "sys/tags"])
+        ).to_pylist()
+    # An edit is no process of the run.
+    assert found[0]["sys/state:string"] == "finished"
+
+
+def test_to_the_trash_and_back_and_gone() -> None:
+    assert "say --yes" in refused("runs", "delete", "a", status=2)
+    assert "name runs" in refused("runs", "delete", status=2)
+    assert "name runs" in refused("runs", "delete", "a", "--all", status=2)
+    assert said("runs", "delete", "a", "bb", "-y") == "2 runs of team/cli moved to the trash\n"
+    assert (runs(), runs(in_trash=True)) == (["ccc", "dddd"], ["a", "bb"])
+    assert "naiad runs restore a" in refused("runs", "delete", "a", "-y")
+    assert "naiad runs restore a" in refused("runs", "show", "a")
+    assert "lr\tfloat\t0.1" in said("runs", "show", "a", "--in-trash")
+    assert "naiad runs delete ccc" in refused("runs", "purge", "ccc", "-y")
+    assert said("runs", "restore", "a", "-y") == "run 'a' of team/cli restored\n"
+    assert runs() == ["a", "ccc", "dddd"]
+    (one,) = json.loads(said("runs", "purge", "bb", "-y", "--json"))
+    freed = one.pop("freed_bytes")
+    assert one == {"run_id": "bb", "done": True, "error": None}
+    assert freed > 100
+    assert runs(in_trash=True) == []
+    assert "no run 'bb' in the trash" in refused("runs", "restore", "bb", "-y")
+    # The SDK says the same.
+    (changed,) = editing.delete_runs(["a"])
+    assert changed.done
+    (changed,) = editing.delete_runs(["a"])
+    assert "in the trash already" in changed.error
+    (changed,) = editing.restore_runs(["bb"])
+    assert "gone for good" in changed.error
+    (changed,) = editing.restore_runs(["a"])
+    assert changed.done
+    assert "all there" in said("audit", "team/cli")
+
+
+def test_an_id_is_used_again(server: Naiad, tmp_path: Path) -> None:
+    said("runs", "delete", "dddd", "-y")
+    train(server, tmp_path, "dddd")
+    assert (runs(), runs(in_trash=True)) == (["a", "ccc", "dddd"], ["dddd"])
+    done = naiad("runs", "restore", "dddd", "-y")
+    assert done.exit_code == 1
+    assert "was used again" in done.stderr
+    assert done.stdout == "0 of 1 runs of team/cli restored\n"
+    said("runs", "purge", "dddd", "-y")
+    assert (runs(), runs(in_trash=True)) == (["a", "ccc", "dddd"], [])
+
+
+def test_a_training_goes_on_when_its_run_is_deleted(server: Naiad, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LIVE, str(tmp_path / "spool")],
+        env=clean_environment(NAIAD_URL=server.url), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as training:  # fmt: skip
+        assert training.stdin
+        assert training.stdout
+        assert training.stderr
+
+        def log_once() -> None:
+            assert training.stdin
+            assert training.stdout
+            training.stdin.write("\n")
+            training.stdin.flush()
+            assert training.stdout.readline() == "logged\n"
+
+        assert training.stdout.readline() == "ready\n"
+        said("runs", "delete", "live", "-y")
+        for _ in range(3):
+            log_once()
+        assert "live" not in runs()
+        said("runs", "purge", "live", "-y")
+        for _ in range(3):
+            log_once()
+        training.stdin.close()
+        assert training.stdout.readline() == "closed\n"
+        told = training.stderr.read()
+        assert training.wait(30) == 0
+    assert told.count("was deleted by") == 1
+    assert told.count("was deleted and purged") == 1
+    assert "Traceback" not in told
+    assert "live" not in runs() + runs(in_trash=True)
+    assert "all there" in said("audit", "team/cli")
+
+
+def test_projects(server: Naiad, tmp_path: Path) -> None:
+    assert said("projects", "list") == "project\nteam/cli\n"
+    assert "say --yes" in refused("projects", "delete", "team/cli", status=2)
+    before = runs()
+    assert "moved to the trash" in said("projects", "delete", "team/cli", "-y")
+    assert said("projects", "list") == "project\n"
+    assert "runs restored" in said("projects", "restore", "team/cli", "-y")
+    assert runs() == before
+    assert said("projects", "retain", "team/cli", "--days", "30") == (
+        "project team/cli: runs go to the trash 30 days after their end; the trash is purged after"
+        " 30 days\n"
+    )
+    assert "purged" in said("projects", "purge", "team/cli", "-y")
+    assert "there is no project" in refused("projects", "purge", "team/cli", "-y")
+    assert "no project 'team/cli'" in refused("runs", "list")
+    # It can be used again.
+    train(server, tmp_path, "new")
+    wait_until(lambda: runs() == ["new"], 10, "the new run is seen")
