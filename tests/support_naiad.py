@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from support_child import child
 
 START_SECONDS = 60.0
 
@@ -104,7 +105,7 @@ class Naiad:
 def start_naiad(data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Naiad:
     """Starts it and waits for the ready line; fails with what it said if there is none."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "naiad", "up", "--data", str(data), *arguments],
+        child(sys.executable, "-m", "naiad", "up", "--data", str(data), *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support_child import child
 from support_naiad import free_port, wait_until
 
 GATEWAY = Path(__file__).parent.parent / "deploy" / "gateway"
@@ -79,7 +80,7 @@ def running_gateway(
         (folder / "tls" / "tls.key").write_bytes(certificate[1])
     with (folder / "said").open("wb") as output:
         process = subprocess.Popen(
-            [binary, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-g", "daemon off;"],
+            child(binary, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-g", "daemon off;"),
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     gateway = Gateway(

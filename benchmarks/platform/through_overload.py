@@ -12,6 +12,9 @@ from engines_up import engines
 from report import Row
 from sending import request, send
 
+from naiad_eventlog import open_event_log
+from naiad_eventlog.topics import RECORDS
+
 # So many batches of 100,000 points (840 kB) are offered at once by clients that never wait: 1.3 GB,
 # which is sixteen times what may be taken at once, and more than may wait.
 CLIENTS, IN_FLIGHT = 150, 10
@@ -27,7 +30,7 @@ def measure(quick: bool) -> list[Row]:
         ingest = up.stages.start("ingest", NAIAD_INGEST_MAX_BYTES=str(MAX_BYTES))
         process = psutil.Process(ingest.pid)
         bodies = [request("bench/over", f"r{n}", n, 100_000) for n in range(CLIENTS)]
-        asyncio.run(send(ingest.url, bodies[:4], 100_000, seconds=seconds / 10, in_flight=4))
+        few = asyncio.run(send(ingest.url, bodies[:4], 100_000, seconds=seconds / 10, in_flight=4))
         before = process.memory_info().rss
         found: list[int] = []
         over = threading.Event()
@@ -47,6 +50,9 @@ def measure(quick: bool) -> list[Row]:
         watching.join()
         after = process.memory_info().rss
         ingest.stop()
+        kept = asyncio.run(_kept(up.kafka.url))
+    acknowledged = few.batches + sent.batches
+    assert kept >= acknowledged, f"{acknowledged} batches were acknowledged, {kept} are in the log"
     assert sent.pushed_back, "nobody was told to come later, so this was no overload"
     assert sent.pushed_back == sent.with_retry_info
     return [
@@ -55,11 +61,16 @@ def measure(quick: bool) -> list[Row]:
             "flat",
             f"{before / 1e6:.0f} MB before; at most {_parts(found)} MB in the parts of {took:.0f}"
             f" s; {after / 1e6:.0f} MB after",
-            f"{sent.points / took / 1e6:.2f} M points/s taken; {sent.pushed_back:,} batches"
-            f" answered RESOURCE_EXHAUSTED, all of them with RetryInfo, {sent.cancelled}"
-            f" CANCELLED by gRPC; bound {MAX_BYTES / 1e6:.0f} MB",
+            f"{sent.points / took / 1e6:.2f} M points/s taken, each in the log;"
+            f" {sent.pushed_back:,} batches answered RESOURCE_EXHAUSTED, all of them with"
+            f" RetryInfo, {sent.cancelled} CANCELLED by gRPC; bound {MAX_BYTES / 1e6:.0f} MB",
         )
     ]
+
+
+async def _kept(url: str) -> int:
+    async with await open_event_log(url) as log:
+        return sum((await log.end_offsets(RECORDS.name)).values())
 
 
 def _parts(found: Sequence[int]) -> str:

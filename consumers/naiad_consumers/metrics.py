@@ -44,6 +44,14 @@ DEAD_LETTERS = Counter(
 DEAD_LETTERS_WAITING = Gauge(
     "naiad_dead_letters_waiting", "Dead letters that nobody has looked at yet."
 )
+ROLL_SECONDS = Histogram(
+    "naiad_roller_seconds",
+    "How long the store took to roll a handful of series.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+ROLLED_POINTS = Counter(
+    "naiad_roller_points_total", "Points that were rolled for the first time, about."
+)
 ALERTS_RAISED = Counter("naiad_alerts_raised_total", "Alerts that were raised.", ["rule"])
 
 _TABLES_OF_POINTS = frozenset({"points", "string_points", "histogram_points", "file_points"})

@@ -93,12 +93,13 @@ def charts(table: pa.Table, paths: Sequence[str], runs: Sequence[str]) -> list[C
     return [_chart(path, by_path[path], run_names, runs) for path in paths if path in by_path]
 
 
-def groups(table: pa.Table) -> list[str]:
-    """Labels of the groups that have points, in their order."""
-    if "group" not in table.schema.names:
-        return []
+def groups(table: pa.Table) -> dict[str, int]:
+    """Labels of the groups that have points, in their order, with how many runs have some at
+    once."""
     labels, places = coded(table["group"])
-    return [labels[place] for place in sorted(set(places.tolist()))]
+    runs = np.zeros(len(labels))
+    np.maximum.at(runs, places, floats(table, "run_count"))
+    return {labels[place]: int(runs[place]) for place in sorted(set(places.tolist()))}
 
 
 def _values(table: pa.Table) -> dict[str, Floats]:

@@ -168,8 +168,9 @@ class IngestSettings(WithFiles, WithEventLog, Serving):
     ingest_max_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Bytes of batches that are taken at once. Past it clients are told to send"
-        " again later.",
+        description="Bytes of batches that are received and taken at once. More wait for their"
+        " turn; who has waited for two seconds is told to send again later. The process"
+        " takes about five times as much memory.",
     )
 
 

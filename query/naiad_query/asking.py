@@ -48,7 +48,9 @@ def which(selector: pb.RunSelector) -> Which:
     if names is not None and len(names) > MAX_NAMES:
         raise invalid(f"{len(names):,} runs are named; at most {MAX_NAMES:,} are allowed")
     pattern = selector.pattern if selector.HasField("pattern") else None
-    return Which(selector.by_experiment, pattern, names, selector.in_trash)
+    return Which(
+        selector.by_experiment, pattern, names, filter=selector.filter, in_trash=selector.in_trash
+    )
 
 
 def what(selector: pb.AttributeSelector, *kinds: str) -> What:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from naiad_proto.filters import FilterError
 from naiad_store import StoreError, StoreUnavailable
 
 # https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
@@ -30,6 +31,11 @@ class Refused(Exception):
 
 def invalid(message: str, number: int = BAD_ARGUMENTS) -> Refused:
     return Refused(grpc.StatusCode.INVALID_ARGUMENT, message, number)
+
+
+def of_filter(error: FilterError) -> Refused:
+    """The message has the filter below it, and a caret below the place."""
+    return invalid(str(error))
 
 
 def of_store(error: StoreError, pattern: str = "a pattern") -> Refused:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from naiad_auth import current_principal
 from naiad_files import FileNotFound, FileStore, FileStoreError
+from naiad_proto.filters import FilterError
 from naiad_proto.limits import shorten
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_proto.v1.query_pb2_grpc import (
@@ -24,11 +26,12 @@ from naiad_proto.v1.query_pb2_grpc import (
 )
 from naiad_query import asking, charts
 from naiad_query.chunks import chunks, table_chunks
-from naiad_query.errors import Refused, invalid, of_store
+from naiad_query.errors import Refused, invalid, of_filter, of_store
+from naiad_query.groups import groups_facts, run_groups
 from naiad_query.keeping import KeptTables
 from naiad_query.naming import WORDS, Names, words
 from naiad_query.sql import Sql
-from naiad_query.table import runs_table
+from naiad_query.table import page_facts, runs_table
 from naiad_query.tails import Followed, Tail, Tails
 from naiad_state import Cache
 from naiad_store import Store, StoreError
@@ -37,6 +40,7 @@ from naiad_store.selects.attributes import Attribute, What
 from naiad_store.selects.buckets import metric_buckets
 from naiad_store.selects.chart import ChartPoints
 from naiad_store.selects.derived import derived_names
+from naiad_store.selects.filters import asks_the_time
 from naiad_store.selects.patterns import try_pattern
 from naiad_store.selects.points import SERIES, TIME, metric_points, series_points
 from naiad_store.selects.runs import RunRow, projects, select_runs
@@ -175,24 +179,50 @@ class QueryService(QueryServiceServicer):
     async def FetchRunsTable(
         self, request: pb.FetchRunsTableRequest, context: Context
     ) -> AsyncIterator[pb.FetchRunsTableResponse]:
-        def answer() -> Iterator[bytes]:
+        def answer() -> Iterator[pb.FetchRunsTableResponse]:
             self._need(request.project)
-            yield from table_chunks(
-                self._table(
-                    b"runs table " + request.SerializeToString(deterministic=True),
-                    lambda: watermarks.of_project(self._store, request.project),
-                    lambda: runs_table(self._store, request),
-                )
+            found = self._table(
+                b"runs table " + request.SerializeToString(deterministic=True),
+                lambda: watermarks.of_project(self._store, request.project),
+                lambda: runs_table(self._store, request),
+                keep=not asks_the_time(request.runs.filter),
             )
+            table, total, cursor = page_facts(found)
+            message = pb.FetchRunsTableResponse(total_runs=total, next_cursor=cursor)
+            for arrow in table_chunks(table):
+                message.arrow = arrow
+                yield message
+                message = pb.FetchRunsTableResponse()
 
-        async for arrow in self._stream(context, answer):
-            yield pb.FetchRunsTableResponse(arrow=arrow)
+        async for message in self._stream(context, answer):
+            yield message
+
+    async def FetchRunGroups(
+        self, request: pb.FetchRunGroupsRequest, context: Context
+    ) -> AsyncIterator[pb.FetchRunGroupsResponse]:
+        def answer() -> Iterator[pb.FetchRunGroupsResponse]:
+            self._need(request.project)
+            found = self._table(
+                b"run groups " + request.SerializeToString(deterministic=True),
+                lambda: watermarks.of_project(self._store, request.project),
+                lambda: run_groups(self._store, request),
+                keep=not asks_the_time(request.runs.filter),
+            )
+            table, total = groups_facts(found)
+            message = pb.FetchRunGroupsResponse(total_groups=total)
+            for arrow in table_chunks(table):
+                message.arrow = arrow
+                yield message
+                message = pb.FetchRunGroupsResponse()
+
+        async for message in self._stream(context, answer):
+            yield message
 
     async def FetchMetrics(
         self, request: pb.FetchMetricsRequest, context: Context
     ) -> AsyncIterator[pb.FetchMetricsResponse]:
         def answer() -> Iterator[bytes]:
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             what = asking.what(request.attributes, "float_series")
             steps = asking.steps(request.step_range)
             asked = self._asked(request.project, request.runs, what, request.own_points_only)
@@ -219,7 +249,7 @@ class QueryService(QueryServiceServicer):
         self, request: pb.FetchMetricBucketsRequest, context: Context
     ) -> AsyncIterator[pb.FetchMetricBucketsResponse]:
         def answer() -> Iterator[bytes]:
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             if request.x_axis not in _AXES:
                 raise invalid(f"there is no x_axis {request.x_axis}; there are step, time and more")
             columns = request.max_buckets or DEFAULT_BUCKETS
@@ -260,7 +290,7 @@ class QueryService(QueryServiceServicer):
         self, request: pb.FetchChartRequest, context: Context
     ) -> AsyncIterator[pb.FetchChartResponse]:
         def answer() -> Iterator[pb.FetchChartResponse]:
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             plan = charts.Plan.of(request)
             what = asking.what(request.attributes, "float_series")
             asked = self._asked(request.project, request.runs, what, request.own_points_only)
@@ -297,7 +327,7 @@ class QueryService(QueryServiceServicer):
     ) -> AsyncIterator[pb.FetchMetricsResponse]:
         def ask() -> Followed:
             # Each time: a token may have lost its right, a project its runs.
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             what = asking.what(request.attributes, "float_series")
             asked = self._asked(request.project, request.runs, what, False)
             paths = [name.path for name in asked.names]
@@ -310,6 +340,8 @@ class QueryService(QueryServiceServicer):
                     yield pb.FetchMetricsResponse(arrow=piece)
         except Refused as refused:
             reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
         except StoreError as error:
             reason = of_store(error)
         else:
@@ -320,7 +352,7 @@ class QueryService(QueryServiceServicer):
         self, request: pb.FetchSeriesRequest, context: Context
     ) -> AsyncIterator[pb.FetchSeriesResponse]:
         def answer() -> Iterator[bytes]:
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             what = asking.what(
                 request.attributes, "string_series", "histogram_series", "file_series"
             )
@@ -367,7 +399,9 @@ class QueryService(QueryServiceServicer):
         principal = current_principal()
 
         def answer() -> Iterator[bytes]:
-            yield from table_chunks(self._sql.execute(principal, request))
+            with contextlib.closing(self._sql.execute(principal, request)) as batches:
+                first = next(batches)
+                yield from chunks(first.schema, itertools.chain([first], batches))
 
         async for arrow in self._stream(context, answer):
             yield pb.ExecuteSqlResponse(arrow=arrow)
@@ -431,7 +465,11 @@ class QueryService(QueryServiceServicer):
     def _asked(
         self, project: str, selector: pb.RunSelector, what: What, own_points_only: bool
     ) -> _Asked:
+        """Raises Refused, also when there is no such project: of one with runs that needs no
+        question of its own."""
         runs = asking.chosen_runs(self._store, project, selector)
+        if not runs:
+            self._need(project)
         if own_points_only:
             found = attributes.names(self._store, project, [run.run for run in runs], what)
         else:
@@ -444,10 +482,15 @@ class QueryService(QueryServiceServicer):
         )
 
     def _table(
-        self, question: bytes, watermark: Callable[[], bytes], make: Callable[[], pa.Table]
+        self,
+        question: bytes,
+        watermark: Callable[[], bytes],
+        make: Callable[[], pa.Table],
+        *,
+        keep: bool = True,
     ) -> pa.Table:
-        """What `make` returns, now or when it was asked the same before."""
-        if self._kept is None:
+        """What `make` returns, now or, with `keep`, when it was asked the same before."""
+        if self._kept is None or not keep:
             return make()
         return self._kept.table(current_principal(), question, watermark, make)
 
@@ -461,6 +504,8 @@ class QueryService(QueryServiceServicer):
             return await self._in_thread(answer)
         except Refused as refused:
             reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
         except StoreError as error:
             reason = of_store(error)
         await context.abort(reason.code, reason.message)
@@ -488,6 +533,8 @@ class QueryService(QueryServiceServicer):
                 yield piece
         except Refused as refused:
             reason = refused
+        except FilterError as error:
+            reason = of_filter(error)
         except StoreError as error:
             reason = of_store(error)
         finally:

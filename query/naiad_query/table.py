@@ -2,85 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_query import asking
-from naiad_query.errors import invalid
+from naiad_query.order import Cursor, ordered, question_of, values_to_sort_by
 from naiad_store import Store
 from naiad_store.selects import inheritance
-from naiad_store.selects.attributes import TYPES, Attribute, What
-from naiad_store.selects.derived import DERIVED, derived_column, derived_names
-from naiad_store.selects.runs import RunRow, lives_of, select_runs
+from naiad_store.selects.attributes import Attribute, What
+from naiad_store.selects.derived import derived_columns, derived_names
+from naiad_store.selects.runs import choose, fork_rows
 
-DEFAULT_SORT = "sys/creation_time"
+_TOTAL, _NEXT = b"total_runs", b"next_cursor"
 
 
 def runs_table(store: Store, request: pb.FetchRunsTableRequest) -> pa.Table:
-    """The answer to FetchRunsTable. Raises Refused, StoreError."""
+    """The page that FetchRunsTable asks for; `page_facts` has the rest of the answer. Raises
+    Refused, FilterError, StoreError.
+
+    All runs that are chosen are looked at as columns, and only those of the page become rows.
+    """
     what = asking.what(request.attributes)
-    if request.sort_by_type and request.sort_by_type not in TYPES:
-        raise invalid(f"there is no type {request.sort_by_type!r}; there are {', '.join(TYPES)}")
-    if request.sort_by_type and request.sort_by_type not in SORTABLE:
-        raise invalid(
-            f"runs can't be sorted by a {request.sort_by_type}; it takes {', '.join(SORTABLE)}"
-        )
-    runs = select_runs(store, request.project, asking.which(request.runs))
-    runs = _sorted(store, request, runs)
-    if request.limit:
-        runs = runs[: request.limit]
-    found = inheritance.columns(store, request.project, runs, what) if runs else {}
-    derived = derived_names(store, what) if runs else []
-    if derived:
-        lives = lives_of(store, request.project, [run.run for run in runs])
-        for name in derived:
-            found[name] = derived_column(name, runs, lives)
-    columns = {
-        "run_id": pa.array([run.run_id for run in runs], pa.string()),
-        "experiment": pa.array([run.experiment for run in runs], pa.string()),
-    }
+    question = question_of(request)
+    cursor = Cursor.read(request.cursor, question) if request.cursor else None
+    runs = choose(store, request.project, asking.which(request.runs))
+    by = values_to_sort_by(store, request, runs, fork_rows(runs))
+    order = ordered(by, ascending=request.ascending)
+    begin = cursor.place(by, runs, order, ascending=request.ascending) if cursor else 0
+    end = min(len(order), begin + request.limit) if request.limit else len(order)
+    last = Cursor.at(question, by, runs, int(order[end - 1])) if begin < end < len(order) else None
+    page = runs.take(pa.array(order[begin:end]))
+    found = _cells(store, request.project, page, what) if page.num_rows else {}
+    columns = {"run_id": page.column("run_id"), "experiment": page.column("experiment")}
     for name in _order(what, list(found)):
         columns[f"{name.path}:{name.type}"] = found[name]
-    return pa.table(columns)
+    return pa.table(columns).replace_schema_metadata(
+        {_TOTAL: str(runs.num_rows), _NEXT: last.written() if last else ""}
+    )
+
+
+def page_facts(table: pa.Table) -> tuple[pa.Table, int, str]:
+    """(table, total_runs, next_cursor) of what `runs_table` gave."""
+    facts = table.schema.metadata
+    return table.replace_schema_metadata(None), int(facts[_TOTAL]), facts[_NEXT].decode()
+
+
+def _cells(store: Store, project: str, page: pa.Table, what: What) -> dict[Attribute, pa.Array]:
+    keys = page.column("run").to_pylist()
+    found = inheritance.columns_of(store, project, keys, fork_rows(page), what)
+    return found | derived_columns(store, project, keys, derived_names(store, what))
 
 
 def _order(what: What, names: list[Attribute]) -> list[Attribute]:
     """As asked for, else in alphabetical order."""
     if what.paths is None:
         return sorted(names)
-    place = {path: number for number, path in enumerate(what.paths)}
+    place: dict[str, int] = {}
+    for number, path in enumerate(what.paths):
+        place.setdefault(path, number)
     return sorted(names, key=lambda name: (place[name.path], name.type))
-
-
-def _sorted(store: Store, request: pb.FetchRunsTableRequest, runs: list[RunRow]) -> list[RunRow]:
-    """By the attribute asked for; those without it last, newest first among themselves."""
-    path, kind = request.sort_by or DEFAULT_SORT, request.sort_by_type
-    if not runs:
-        return runs
-    columns: dict[Attribute, pa.Array] = {}
-    for name in DERIVED:
-        if name.path == path and kind in ("", name.type):
-            lives = lives_of(store, request.project, [run.run for run in runs])
-            columns[name] = derived_column(name, runs, lives)
-    if not columns:
-        what = What(paths=[path], types=[kind] if kind else SORTABLE)
-        columns = inheritance.columns(store, request.project, runs, what)
-    values: dict[int, Any] = {}
-    for name in sorted(columns, key=lambda name: SORTABLE.index(name.type)):
-        if values and name.type not in _NUMBERS:
-            # Numbers compare with each other; with these values they don't.
-            break
-        for run, value in zip(runs, columns[name].to_pylist(), strict=True):
-            if value is not None and value == value:
-                values.setdefault(run.run, value)
-    # NaN stands with the missing ones: it is neither first nor last.
-    having = [run for run in runs if run.run in values]
-    having.sort(key=lambda run: values[run.run], reverse=not request.ascending)
-    return [*having, *(run for run in runs if run.run not in values)]
-
-
-# Where runs have a path with several types the first of these counts.
-_NUMBERS = ("float_series", "float", "int")
-SORTABLE = (*_NUMBERS, "datetime", "bool", "string", "string_series")

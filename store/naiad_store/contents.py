@@ -28,6 +28,9 @@ FROM_LOG = (
 )
 # What consumers decided or delivered: in no log.
 OWN = ("alerts", "alert_deliveries")
+# Made from other tables, and made again where they are missing: not copied, not compared, and
+# emptied when those they are made from change places.
+DERIVED = ("rollups", "rolled", "dirty_stretches", "rollers")
 # Of the store itself, or of the moment: not copied, not compared.
 PASSING = ("migrations", "listening", "owners", "discarded_files")
 
@@ -35,6 +38,9 @@ PASSING = ("migrations", "listening", "owners", "discarded_files")
 WITH_RUNS = (
     *(name for name in FROM_LOG if name != "retention"),
     "alerts",
+    "rolled",
+    "dirty_stretches",
+    "rollups",
 )
 
 # Columns that differ from one making of the same row to the next.

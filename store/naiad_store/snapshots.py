@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from naiad_store.contents import FROM_LOG, OWN, Content, columns_of, content_of, hash_of
+from naiad_store.contents import DERIVED, FROM_LOG, OWN, Content, columns_of, content_of, hash_of
 from naiad_store.errors import StoreError, StoreTooNew
 from naiad_store.migrating import known_migrations
 from naiad_store.snapshot_places import MANIFEST, MARK, Place, SnapshotError
@@ -212,7 +212,7 @@ def restore_snapshot(
         with contextlib.suppress(StoreError):
             discard(store, RESTORE)
         raise
-    swap(store, RESTORE, tables)
+    swap(store, RESTORE, (*tables, *DERIVED))
     return manifest
 
 

@@ -17,7 +17,7 @@ from naiad_consumers.writer import GROUP
 from naiad_eventlog import EventLog, StartFrom, TopicPartition, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, DEAD, PROGRESS, RECORDS
 from naiad_store import Store
-from naiad_store.contents import FROM_LOG, OWN, PASSING
+from naiad_store.contents import DERIVED, FROM_LOG, OWN, PASSING
 from naiad_store.snapshot_places import Folder
 from naiad_store.snapshots import restore_snapshot, take_snapshot
 from naiad_store.swapping import finish_swaps
@@ -50,7 +50,7 @@ def test_every_table_is_either_rebuilt_or_known_not_to_be(store: Store) -> None:
         "SELECT name FROM system.tables WHERE database = {d:String} AND engine LIKE '%MergeTree'",
         {"d": store.database},
     )
-    assert sorted(found.column(0).to_pylist()) == sorted([*FROM_LOG, *OWN, *PASSING])
+    assert sorted(found.column(0).to_pylist()) == sorted([*FROM_LOG, *OWN, *DERIVED, *PASSING])
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,10 @@ def filled(url: str) -> None:
     odd.metrics({"often": [float(step % 7) for step in range(5000)]}, steps=range(0, 500_000, 100))
     odd.status(pb.WRITER_STATE_STOPPED)
     send(url, odd)
+    # Whose columns have values on both sides of zero, and a mean below it.
+    signs = Spool("team/odd", "signs").create("signs")
+    signs.metrics({"signed": [(-3.0, 1.0)[step % 2] for step in range(4000)]})
+    send(url, signs.status(pb.WRITER_STATE_FINISHED))
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +128,41 @@ def test_a_reload_and_going_back_keep_the_selection(page: Tab) -> None:
     assert page.query["run"] == ["run-1", "run-2"]
 
 
+def test_a_filter_stands_in_the_address_and_its_mistakes_below_it(page: Tab) -> None:
+    page.go(f"/runs?project={PROJECT}").shows("4 runs")
+    box = page.page.get_by_label("Filter", exact=True)
+    box.fill('optimizer/lr < 0.001 and tags has "small"')
+    box.press("Enter")
+    page.shows("2 runs. Select some")
+    assert page.query["filter"] == ['optimizer/lr < 0.001 and tags has "small"']
+    page.page.reload()
+    page.shows("2 runs. Select some")
+    expect(box).to_have_value('optimizer/lr < 0.001 and tags has "small"')
+    for wrong, message, caret in (
+        ("optimizer/lr < and", "column 16: expected a value", " " * 17 + "^"),
+        # What only the server knows, beside what else narrows the table.
+        ('name =~ "("', "column 9: this is not a regular expression", " " * 10 + "^"),
+    ):
+        box.fill(wrong)
+        box.press("Enter")
+        page.shows(message)
+        page.settled()
+        picture = page.page.get_by_test_id("stCode").inner_text()
+        assert picture.splitlines()[:2] == [f"  {wrong}", caret]
+        expect(page.page.get_by_test_id("stDataFrame")).to_have_count(0)
+
+
+def test_groups_lead_to_their_runs(page: Tab) -> None:
+    page.go(f"/runs?project={PROJECT}&group=optimizer/lr&group=model/kind").shows("4 groups")
+    page.tick(1)
+    page.shows("Show runs of optimizer/lr 0.0001").click()
+    page.shows("1 run. Select some")
+    assert page.query["filter"] == ['optimizer/lr == 0.0001 and model/kind == "MLP"']
+    assert "group" not in page.query
+    page.page.go_back()
+    page.shows("4 groups")
+
+
 def test_time_is_another_axis(page: Tab) -> None:
     page.go(compared(0, 1)).chart("train/loss")
     page.page.get_by_role("radio", name="Time", exact=True).click()
@@ -134,6 +173,77 @@ def test_time_is_another_axis(page: Tab) -> None:
     # One point a second from the first on; columns may hold several.
     assert times[0] == pytest.approx(BEGIN / 1000, abs=1)
     assert times[-1] == pytest.approx(BEGIN / 1000 + STEPS - 1, abs=1)
+
+
+def test_another_metric_is_an_axis_too(page: Tab) -> None:
+    page.go(compared(0, 1, more="&metric=train/loss")).chart("train/loss")
+    page.page.get_by_role("radio", name="Metric", exact=True).click()
+    page.page.wait_for_function("() => location.search.includes('x-metric=')")
+    assert page.query["x"] == ["metric"]
+    page.go(compared(0, 1, more="&metric=train/loss&x=metric&x-metric=val/accuracy"))
+    expect(page.page.locator(".charts")).to_have_attribute("data-axis", "metric")
+    points = page.curves("train/loss")["net-1"]
+    assert [x for x, _ in points] == pytest.approx([step / 10 for step in range(10)])
+    assert [y for _, y in points] == pytest.approx(
+        [loss(1, step) for step in range(0, 200, 20)], abs=1e-3
+    )
+    page.shows("20 points")
+    page.shows("380 of 400 points are left out: val/accuracy has no finite value at their step")
+
+
+def test_the_server_smooths_whatever_the_zoom(page: Tab) -> None:
+    weight = math.sqrt(0.6) ** (1000 / (STEPS - 1))
+    weights = [weight ** (STEPS - 1 - step) for step in range(STEPS)]
+    last = sum(w * loss(1, step) for step, w in enumerate(weights)) / sum(weights)
+    for zoom in ("", "&from=150&to=199"):
+        page.go(compared(1, 2, more=f"&metric=train/loss&smoothing=0.6{zoom}"))
+        assert page.curves("train/loss")["net-1"][-1] == (STEPS - 1, pytest.approx(last, abs=1e-4))
+        # The raw curve stands behind it.
+        raw = page.chart("train/loss").evaluate("(h) => h.plot.chart.curves[0].raw.at(-1)")
+        assert raw == pytest.approx(loss(1, STEPS - 1), abs=1e-4)
+    page.go(compared(1, more="&metric=train/loss&smooth=mean&smoothing=10"))
+    mean = sum(loss(1, step) for step in range(95, 106)) / 11
+    assert dict(page.curves("train/loss")["net-1"])[100] == pytest.approx(mean, abs=1e-4)
+
+
+def test_runs_in_groups_are_a_curve_and_a_band(page: Tab) -> None:
+    page.go(compared(0, 1, 2, more="&metric=train/loss")).chart("train/loss")
+    page.page.get_by_role("combobox", name="Group by").fill("model/kind")
+    page.page.get_by_role("option", name="model/kind").click()
+    page.shows("model/kind=MLP · 3 runs")
+    assert page.query["group"] == ["model/kind"]
+    page.page.reload()
+    assert page.legend() == ["model/kind=MLP · 3 runs"]
+    (curve,) = page.curves("train/loss").values()
+    values = [[loss(number, step) for number in range(3)] for step in range(STEPS)]
+    assert [y for _, y in curve] == pytest.approx([sum(v) / 3 for v in values], abs=1e-3)
+    edges = "(h) => [h.plot.chart.curves[0].low, h.plot.chart.curves[0].high].map((v) => v[60])"
+    low, high = page.chart("train/loss").evaluate(edges)
+    assert (low, high) == (pytest.approx(min(values[60])), pytest.approx(max(values[60])))
+    page.shows("600 points")
+    page.go(compared(0, 1, 2, more="&metric=train/loss&groups=one&band=quantiles"))
+    assert page.legend() == ["all runs · 3 runs"]
+    low, high = page.chart("train/loss").evaluate(edges)
+    a, b, c = sorted(values[60])
+    assert (low, high) == (pytest.approx((a + b) / 2), pytest.approx((b + c) / 2))
+    page.go(compared(0, 1, 2, more="&group=optimizer/lr&metric=train/loss"))
+    assert page.legend() == [f"optimizer/lr={r} · 1 run" for r in ("0.0001", "0.001", "0.01")]
+    page.go(compared(0, 1, more="&group=nobody")).shows(
+        "none of these 2 runs has such an attribute"
+    )
+
+
+def test_a_logarithmic_axis_loses_no_column(page: Tab) -> None:
+    page.go("/compare?project=team/odd&run=signs&metric=signed&y=log")
+    low, high, values = page.chart("signed").evaluate(
+        "(h) => ['low', 'high', 'values'].map((n) => Array.from(h.plot.chart.curves[0][n]))"
+    )
+    assert set(high) == {1}
+    # Down to the foot of the axis, where the mean has no place.
+    assert set(low) == {0.5}
+    assert set(values) == {None}
+    page.shows(f"{len(values)} of the curve at or below zero")
+    page.shows("4,000 points")
 
 
 def test_dragging_zooms_and_the_address_says_so(page: Tab) -> None:

@@ -155,8 +155,8 @@ def test_smoothed_and_grouped_columns_are_curves_too() -> None:
             "negative_infinity_count": [0, 0, 0],
         }
     )
-    assert groups(table) == ["lr=1", "lr=2"]
-    (chart,) = charts(table, ["loss"], groups(table))
+    assert groups(table) == {"lr=1": 2, "lr=2": 1}
+    (chart,) = charts(table, ["loss"], list(groups(table)))
     assert chart.x.tolist() == [1.5, 4.0]
     first, second = chart.curves
     assert (first.low[0], first.values[0], first.high[0]) == (0.5, 1.0, 1.5)

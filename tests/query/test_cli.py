@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support_cli import lines, naiad, on_a_terminal, refused
 from support_query import Reading, Spool
 
-from naiad.cli import main
-
 pytestmark = pytest.mark.usefixtures("environment")
-
-
-def naiad(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(main, arguments, input=stdin, prog_name="naiad")
-
-
-def lines(*arguments: str, stdin: str | None = None) -> list[list[str]]:
-    done = naiad(*arguments, stdin=stdin)
-    assert done.exit_code == 0, done.output
-    return [line.split("\t") for line in done.stdout.splitlines()]
-
-
-def refused(*arguments: str, status: int = 1) -> str:
-    done = naiad(*arguments)
-    assert (done.exit_code, done.stdout) == (status, "")
-    return done.stderr
-
-
-def on_a_terminal(*arguments: str, columns: int = 100) -> list[str]:
-    """What a person sees who has so many columns."""
-    screen, end = pty.openpty()
-    command = [sys.executable, "-m", "naiad", *arguments]
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb", "TZ": "UTC"}
-    with subprocess.Popen(command, stdout=end, stdin=end, env=environment) as process:
-        os.close(end)
-        seen = b""
-        try:
-            while piece := os.read(screen, 65536):
-                seen += piece
-        except OSError:
-            # Linux' way of saying that the other end is closed.
-            pass
-    os.close(screen)
-    assert process.returncode == 0
-    return [line.rstrip() for line in seen.decode().splitlines()]
 
 
 def test_runs_in_a_pipe_are_whole_lines() -> None:
@@ -118,7 +78,7 @@ def test_columns_may_be_given_together_or_apart() -> None:
         (["runs", "list", "--colums", "x"], 2, "No such option"),
         (["runs", "list", "--token", "naiad_wrong"], 1, "token"),
         (["runs", "list", "--url", "http://x"], 1, "http://x"),
-        (["sql"], 2, "Missing argument 'STATEMENT'"),
+        (["sql"], 2, "give one statement: naiad sql"),
         (["sql", "select 1", "select 2"], 2, "unexpected extra argument"),
         (["sql", "--jsn", "select 1"], 2, "No such option"),
         (["sql", "select x from points"], 1,
@@ -188,3 +148,65 @@ def test_control_characters_of_a_run_reach_no_terminal(server: Reading) -> None:
     assert on_a_terminal(*arguments)[1].split() == ["r", shown]
     (found,) = json.loads(naiad(*arguments, "--json").stdout)
     assert found["note"] == "a\tb\n\x1b[31mred"
+
+
+# --- naiad runs list: filters, pages ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs"),
+    [
+        (["--filter", "lr < 0.5"], ["sgd", "adam-2"]),
+        (["--filter", 'name == "adam" and loss > 5', "--sort", "lr"], ["adam-1"]),
+        (["--filter", "loss exists", "--experiments"], ["fork", "sgd", "adam-2"]),
+        (["--filter", 'status == "failed" or tags has "good"'], ["sgd"]),
+        (["--filter", "lr > 5"], []),
+        (["--sort", "loss.min", "--ascending"], ["sgd", "adam-2", "adam-1", "fork"]),
+    ],
+)
+def test_runs_are_filtered(arguments: list[str], runs: list[str]) -> None:
+    assert [line[0] for line in lines("runs", "list", *arguments)[1:]] == runs
+
+
+def test_a_wrong_filter_is_pointed_at() -> None:
+    assert refused("runs", "list", "--filter", "lr > 0.1 and status == running") == (
+        'Error: filter, column 24: expected a value: a number, a "text", true, false or ago("7d");'
+        ' a text stands in quotes: "running"\n'
+        "  lr > 0.1 and status == running\n"
+        "                         ^\n"
+    )
+
+
+def test_columns_by_a_regular_expression() -> None:
+    found = lines("runs", "list", "--columns-match", "^l", "--filter", "depth exists")
+    assert found == [
+        ["run_id", "experiment", "log/out", "loss", "lr"],
+        ["sgd", "sgd", "three", "-Infinity", "0.01"],
+    ]
+
+
+def test_a_part_says_of_how_many_it_is() -> None:
+    done = naiad("runs", "list", "--limit", "3")
+    assert (len(done.stdout.splitlines()), done.stderr) == (4, "3 of 4 runs\n")
+    assert naiad("runs", "list", "--limit", "4").stderr == ""
+
+
+def test_runs_as_csv() -> None:
+    done = naiad("runs", "list", "--csv", "--columns", "note,lr,sys/tags", "--limit", "2")
+    assert list(csv.reader(done.stdout.splitlines())) == [
+        ["run_id", "experiment", "note", "lr", "sys/tags"],
+        ["fork", "forked", "", "1", ""],
+        ["sgd", "sgd", 'a "quoted" ü', "0.01", '["good"]'],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "--csv"], "--json and --csv are two answers; ask for one of them"),
+        (["--columns", "lr", "--columns-match", "l"], "are two choices; make one of them"),
+        (["--filter", " "], "--filter is empty; leave it out for all runs"),
+    ],
+)
+def test_choices_that_exclude_each_other(arguments: list[str], message: str) -> None:
+    assert message in refused("runs", "list", *arguments, status=2)

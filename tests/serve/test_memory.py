@@ -13,11 +13,11 @@ from naiad_serve.memory import give_back_freed
 
 give_back_freed()
 # What is freed once teaches glibc to keep blocks of that size.
-bytes(4 << 20)
+bytes(8 << 20)
 before = psutil.Process().memory_info().rss
 large, small = [], []
-for _ in range(100):
-    large.append(b"x" * (1 << 20))
+for _ in range(40):
+    large.append(b"x" * (3 << 20))
     small.append(b"y" * 5000)
 at_most = psutil.Process().memory_info().rss
 large.clear()

@@ -7,9 +7,9 @@ server's own sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import grpc
 
@@ -28,6 +28,7 @@ from naiad_proto.v1.query_pb2 import (
     FetchChartRequest,
     FetchMetricBucketsRequest,
     FetchMetricsRequest,
+    FetchRunGroupsRequest,
     FetchRunsTableRequest,
     FetchSeriesRequest,
     GetServerInfoRequest,
@@ -51,7 +52,9 @@ except ImportError as error:
         "reading back needs pyarrow and pandas: pip install 'naiad[query]'"
     ) from error
 
-__all__ = ["Attributes", "Axis", "ChartInfo", "QueryClient", "Runs"]
+from naiad.query.streams import Batches
+
+__all__ = ["Attributes", "Axis", "ChartInfo", "QueryClient", "RunGroups", "Runs", "RunsPage"]
 
 Axis = Literal["step", "time", "relative_time"]
 _AXES = {
@@ -109,14 +112,14 @@ class _Incoming:
 
 @dataclass(frozen=True)
 class Runs:
-    """Which runs: a pattern (RE2, found anywhere in the name), names, or all."""
+    """Which runs: a pattern (RE2, found anywhere in the name), names, or all; of those the ones
+    for which `filter` is true, an expression of the filter language; `in_trash`, those in the
+    trash instead of the others."""
 
     pattern: str | None = None
     names: Sequence[str] | None = None
     by_experiment: bool = False
-    # Of those, the ones for which this is true: docs/filters.md.
     filter: str = ""
-    # The runs in the trash instead of the others.
     in_trash: bool = False
 
     def message(self) -> RunSelector:
@@ -146,6 +149,59 @@ class Attributes:
         elif self.pattern is not None:
             selector.pattern = self.pattern
         return selector
+
+
+class RunsPage(NamedTuple):
+    table: pa.Table
+    # Without the limit.
+    total_runs: int
+    # Empty when nothing comes after this page.
+    next_cursor: str
+
+
+class RunGroups(NamedTuple):
+    table: pa.Table
+    total_groups: int
+
+
+def _metrics_request(
+    project: str,
+    runs: Runs,
+    attributes: Attributes,
+    steps: tuple[int | None, int | None],
+    tail_limit: int,
+    own_points_only: bool,
+    include_previews: bool,
+) -> FetchMetricsRequest:
+    return FetchMetricsRequest(
+        project=project,
+        runs=runs.message(),
+        attributes=attributes.message(),
+        step_range=StepRange(from_step=steps[0], to_step=steps[1]),
+        tail_limit=tail_limit,
+        own_points_only=own_points_only,
+        include_previews=include_previews,
+    )
+
+
+def _series_request(
+    project: str,
+    runs: Runs,
+    attributes: Attributes,
+    steps: tuple[int | None, int | None],
+    tail_limit: int,
+    own_points_only: bool,
+    containing: str,
+) -> FetchSeriesRequest:
+    return FetchSeriesRequest(
+        project=project,
+        runs=runs.message(),
+        attributes=attributes.message(),
+        step_range=StepRange(from_step=steps[0], to_step=steps[1]),
+        tail_limit=tail_limit,
+        own_points_only=own_points_only,
+        containing=containing,
+    )
 
 
 ALL_RUNS = Runs()
@@ -220,18 +276,80 @@ class QueryClient:
     ) -> pa.Table:
         """run_id, experiment, then a column "path:type" for each attribute; of a series its
         last value."""
-        return self._table(
-            self._stub.FetchRunsTable,
-            FetchRunsTableRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                sort_by=sort_by,
-                sort_by_type=sort_by_type,
-                ascending=ascending,
-                limit=limit,
-            ),
+        request = FetchRunsTableRequest(
+            project=project,
+            runs=runs.message(),
+            attributes=attributes.message(),
+            sort_by=sort_by,
+            sort_by_type=sort_by_type,
+            ascending=ascending,
+            limit=limit,
         )
+        return self._table(self._stub.FetchRunsTable, request)
+
+    def runs_table_batches(
+        self, project: str, runs: Runs = ALL_RUNS, attributes: Attributes = ALL_ATTRIBUTES
+    ) -> Batches:
+        """The same, newest first, to be read as it comes."""
+        request = FetchRunsTableRequest(
+            project=project, runs=runs.message(), attributes=attributes.message()
+        )
+        return self._stream(self._stub.FetchRunsTable, request)
+
+    def runs_page(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        sort_by: str = "",
+        sort_by_type: str = "",
+        ascending: bool = False,
+        limit: int = 0,
+        cursor: str = "",
+    ) -> RunsPage:
+        """A page of `runs_table`: `limit` rows, from `cursor` on, the `next_cursor` of the page
+        before, which was asked for in the same words."""
+        request = FetchRunsTableRequest(
+            project=project,
+            runs=runs.message(),
+            attributes=attributes.message(),
+            sort_by=sort_by,
+            sort_by_type=sort_by_type,
+            ascending=ascending,
+            limit=limit,
+            cursor=cursor,
+        )
+        chunks = self._chunks(self._stub.FetchRunsTable, request)
+        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
+        return RunsPage(table, chunks[0].total_runs, chunks[0].next_cursor)
+
+    def run_groups(
+        self,
+        project: str,
+        group_by: Sequence[str | tuple[str, str]],
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        sort_by: str = "",
+        ascending: bool = False,
+        limit: int = 0,
+    ) -> RunGroups:
+        """Runs with equal values of `group_by` (paths, or paths with types) in a row: these,
+        run_count, and per numeric attribute a struct of count, min, median, max and mean."""
+        pairs = [(by, "") if isinstance(by, str) else by for by in group_by]
+        request = FetchRunGroupsRequest(
+            project=project,
+            runs=runs.message(),
+            group_by=[AttributeName(path=path, type=kind) for path, kind in pairs],
+            attributes=attributes.message(),
+            sort_by=sort_by,
+            ascending=ascending,
+            limit=limit,
+        )
+        chunks = self._chunks(self._stub.FetchRunGroups, request)
+        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
+        return RunGroups(table, chunks[0].total_groups)
 
     def metrics(
         self,
@@ -247,16 +365,27 @@ class QueryClient:
         """Points in the columns of `FetchMetrics`; `steps` are micro-steps, both ends in."""
         return self._table(
             self._stub.FetchMetrics,
-            FetchMetricsRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                step_range=StepRange(from_step=steps[0], to_step=steps[1]),
-                tail_limit=tail_limit,
-                own_points_only=own_points_only,
-                include_previews=include_previews,
+            _metrics_request(
+                project, runs, attributes, steps, tail_limit, own_points_only, include_previews
             ),
         )
+
+    def metrics_batches(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        steps: tuple[int | None, int | None] = (None, None),
+        tail_limit: int = 0,
+        own_points_only: bool = False,
+        include_previews: bool = False,
+    ) -> Batches:
+        """The same, to be read as it comes."""
+        request = _metrics_request(
+            project, runs, attributes, steps, tail_limit, own_points_only, include_previews
+        )
+        return self._stream(self._stub.FetchMetrics, request)
 
     def stream_metrics(
         self,
@@ -266,7 +395,7 @@ class QueryClient:
         *,
         tail_limit: int = 0,
         include_previews: bool = False,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         """New points as they become readable, in the columns of `FetchMetrics`, until the
         iterator is closed: without a timeout. An empty batch comes first: from then on none is
         missed. A point may come twice; of two with one (run, path, step) the later one counts."""
@@ -380,23 +509,36 @@ class QueryClient:
     ) -> pa.Table:
         """String, histogram and file series in the columns of `FetchSeries`; `containing`: only
         strings in which this regular expression (RE2) is found."""
-        return self._table(
-            self._stub.FetchSeries,
-            FetchSeriesRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                step_range=StepRange(from_step=steps[0], to_step=steps[1]),
-                tail_limit=tail_limit,
-                own_points_only=own_points_only,
-                containing=containing,
-            ),
+        request = _series_request(
+            project, runs, attributes, steps, tail_limit, own_points_only, containing
         )
+        return self._table(self._stub.FetchSeries, request)
+
+    def series_batches(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        steps: tuple[int | None, int | None] = (None, None),
+        tail_limit: int = 0,
+        own_points_only: bool = False,
+        containing: str = "",
+    ) -> Batches:
+        """The same, to be read as it comes."""
+        request = _series_request(
+            project, runs, attributes, steps, tail_limit, own_points_only, containing
+        )
+        return self._stream(self._stub.FetchSeries, request)
 
     def sql(self, statement: str, *, limit: int = 0) -> pa.Table:
         """One read-only statement over the documented views, `limit` rows at the most (0:
         the server's own limit)."""
         return self._table(self._stub.ExecuteSql, ExecuteSqlRequest(sql=statement, limit=limit))
+
+    def sql_batches(self, statement: str, *, limit: int = 0) -> Batches:
+        """The same, to be read as it comes."""
+        return self._stream(self._stub.ExecuteSql, ExecuteSqlRequest(sql=statement, limit=limit))
 
     def download(self, project: str, file: FileReference) -> Iterator[bytes]:
         """The content of `file`, in pieces."""
@@ -413,6 +555,12 @@ class QueryClient:
         except grpc.RpcError as error:
             raise self._explained(error) from error
 
+    def _chunks(self, call: Any, request: Any) -> list[Any]:
+        try:
+            return list(call(request, timeout=self._timeout))
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
     def _table(self, call: Any, request: Any) -> pa.Table:
         try:
             chunks: Iterator[_Chunk] = call(request, timeout=self._timeout)
@@ -420,6 +568,9 @@ class QueryClient:
         except grpc.RpcError as error:
             raise self._explained(error) from error
         return pa.ipc.open_stream(stream).read_all()
+
+    def _stream(self, call: Any, request: Any) -> Batches:
+        return Batches(call(request, timeout=self._timeout), self._explained)
 
     def _explained(self, error: grpc.RpcError) -> Exception:
         code, details = error.code(), error.details() or ""

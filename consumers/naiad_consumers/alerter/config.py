@@ -24,6 +24,8 @@ from pydantic import (
 
 from naiad_consumers.alerter.explain import explain, explain_yaml
 from naiad_consumers.alerter.occurrence import Severity
+from naiad_proto.filters import FilterError
+from naiad_store.selects.filters import read_filter
 
 NON_FINITE = "non-finite"
 HEARTBEAT = "heartbeat"
@@ -73,11 +75,24 @@ class _Model(BaseModel):
 
 class Selection(_Model):
     """Which runs a rule looks at. Globs: `*` stands for any text, slashes too; `?` and
-    `[abc]` for one character."""
+    `[abc]` for one character. Of those the ones for which `filter` is true (docs/filters.md);
+    empty: all."""
 
     project: Glob = "*"
     run: Glob = "*"
     experiment: Glob = "*"
+    filter: str = ""
+
+    @field_validator("filter")
+    @classmethod
+    def _understood(cls, text: str) -> str:
+        if not text.strip():
+            return ""
+        try:
+            read_filter(text)
+        except FilterError as error:
+            raise ValueError(f"column {error.column}: {error.message}") from error
+        return text
 
     @property
     def asks_experiment(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from naiad_consumers.alerter.book import Book
+from naiad_consumers.alerter.choosing import Choices
 from naiad_consumers.alerter.config import AlertConfig
 from naiad_consumers.alerter.deleted import Deleted
 from naiad_consumers.alerter.metrics import NonFinite, Threshold
@@ -31,6 +32,7 @@ from naiad_store import Store
 from naiad_store.keys import run_key
 from naiad_store.lookups import tombstones
 from naiad_store.selects import alerts as selects
+from naiad_store.selects.filters import which_hold
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +59,20 @@ class Engine:
                 store, project, run_key(project, run_id)
             )
         )
+        self._choices = Choices(
+            (rule.filter for rule in (*config.thresholds, config.non_finite, config.heartbeat)),
+            lambda project, run_id, text: which_hold(store, project, run_id, text),
+        )
         self._book = Book(config.sinks)
-        self._rules: list[Rule] = [Threshold(t, self._experiments) for t in config.thresholds]
+        known = (self._experiments, self._choices)
+        self._rules: list[Rule] = [Threshold(t, *known) for t in config.thresholds]
         if config.non_finite.enabled:
-            self._rules.append(NonFinite(config.non_finite, self._experiments))
+            self._rules.append(NonFinite(config.non_finite, *known))
         self._silence: Silence | None = None
         if config.heartbeat.enabled:
             self._silence = Silence(
                 config.heartbeat,
-                self._experiments,
+                *known,
                 lambda writer_ids: selects.ended_writers(store, writer_ids),
             )
             self._rules.append(self._silence)
@@ -113,6 +120,7 @@ class Engine:
             if batch.changes:
                 self._change(batch, now)
             elif not self._deleted.has(batch):
+                self._choices.hear(batch)
                 for rule in self._rules:
                     rule.on_batch(batch, now, self._book)
         if self._silence and self._read_again is not None and now >= self._read_again:
@@ -131,6 +139,7 @@ class Engine:
             self._read_again = now + self._reads_again_after
         if "delete_run" not in batch.changes:
             return
+        self._choices.forget(batch.project, batch.run_id)
         if self._silence:
             self._silence.forget(batch.project, batch.run_id)
         for occurrence in self._book.open():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from naiad_consumers.alerter.book import Book
+from naiad_consumers.alerter.choosing import Choices
 from naiad_consumers.alerter.config import (
     NON_FINITE,
     MetricSelection,
@@ -56,8 +57,9 @@ class MetricRule(Rule):
         severity: Severity,
         need: int,
         experiments: Experiments,
+        choices: Choices,
     ) -> None:
-        super().__init__(name, selection, experiments)
+        super().__init__(name, selection, experiments, choices)
         self._selection = selection
         self._severity = severity
         self._need = need
@@ -82,7 +84,7 @@ class MetricRule(Rule):
         for path in sorted(self._interesting(batch, book)):
             points = batch.points(path)
             if len(points.values):
-                self._look_closer(batch, path, points, book)
+                self._look_closer(batch, path, points, now, book)
 
     def _interesting(self, batch: Batch, book: Book) -> set[str]:
         """Paths of the batch where something may begin or end."""
@@ -106,7 +108,7 @@ class MetricRule(Rule):
                 paths.add(path)
         return paths
 
-    def _look_closer(self, batch: Batch, path: str, points: Points, book: Book) -> None:
+    def _look_closer(self, batch: Batch, path: str, points: Points, now: float, book: Book) -> None:
         subject = Subject(self.name, batch.project, batch.run_id, path)
         origin = batch.origin
         standing = book.standing(subject)
@@ -131,6 +133,9 @@ class MetricRule(Rule):
             record = int(points.records[at])
             if not begins:
                 book.resolved(subject, origin, record)
+                continue
+            if not self.chooses(batch.project, batch.run_id, now):
+                # It is asked again for the next point that is like this one.
                 continue
             step, value = int(points.steps[at]), float(points.values[at])
             book.raised(
@@ -168,8 +173,8 @@ class MetricRule(Rule):
 class NonFinite(MetricRule):
     """A metric became NaN or infinite; the next finite point resolves it."""
 
-    def __init__(self, config: NonFiniteRule, experiments: Experiments) -> None:
-        super().__init__(NON_FINITE, config, config.severity, 1, experiments)
+    def __init__(self, config: NonFiniteRule, experiments: Experiments, choices: Choices) -> None:
+        super().__init__(NON_FINITE, config, config.severity, 1, experiments, choices)
 
     def meets(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         return ~np.isfinite(values)
@@ -184,8 +189,10 @@ class Threshold(MetricRule):
     NaN is on no side: it neither begins, continues nor ends anything.
     """
 
-    def __init__(self, config: ThresholdRule, experiments: Experiments) -> None:
-        super().__init__(config.name, config, config.severity, config.for_points, experiments)
+    def __init__(self, config: ThresholdRule, experiments: Experiments, choices: Choices) -> None:
+        super().__init__(
+            config.name, config, config.severity, config.for_points, experiments, choices
+        )
         self._config = config
 
     def meets(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -97,6 +97,8 @@ class Batch:
     # (record, status) as said in it.
     states: Sequence[tuple[int, records_pb2.WriterStatus]]
     experiment: str | None
+    attributes: Sequence[records_pb2.SetAttribute] = ()
+    string_sets: Sequence[records_pb2.UpdateStringSet] = ()
     epoch: int = 0
     # What it does to the run as a whole: names of `naiad_proto.changes`.
     changes: Sequence[str] = ()
@@ -151,19 +153,33 @@ class Decoder:
             )
             return None
         states, experiment = [], None
+        attributes, string_sets = [], []
         for index, item in enumerate(batch.items):
             if rejected.item(index):
                 continue
             if item.HasField("writer_status"):
                 states.append((item.record, item.writer_status))
-            elif item.HasField("set_attribute") and item.set_attribute.path == EXPERIMENT_PATH:
-                experiment = item.set_attribute.value.string_value
+            elif item.HasField("set_attribute"):
+                attributes.append(item.set_attribute)
+                if item.set_attribute.path == EXPERIMENT_PATH:
+                    experiment = item.set_attribute.value.string_value
+            elif item.HasField("update_string_set"):
+                string_sets.append(item.update_string_set)
         origin = Origin(record.partition, record.offset, batch.writer_id, envelope.received_at)
         groups = list(self._groups(batch, rejected, record))
         kinds = [str(item.WhichOneof("kind")) for item in batch.items]
         changes = [kind for kind in kinds if kind in CHANGES] if is_change(batch) else []
         return Batch(
-            batch.project, batch.run_id, origin, groups, states, experiment, batch.epoch, changes
+            batch.project,
+            batch.run_id,
+            origin,
+            groups,
+            states,
+            experiment,
+            attributes,
+            string_sets,
+            batch.epoch,
+            changes,
         )
 
     def _groups(

@@ -6,10 +6,12 @@ The full rule language will bring more of these; the consumer around them stays 
 from __future__ import annotations
 
 import abc
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 
 from naiad_consumers.alerter.book import Book
+from naiad_consumers.alerter.choosing import Choices
 from naiad_consumers.alerter.config import Selection
 from naiad_consumers.alerter.observation import Batch
 
@@ -53,10 +55,13 @@ class Experiments:
 class Rule(abc.ABC):
     """A rule under one name; the name is part of the ids of what it raises."""
 
-    def __init__(self, name: str, runs: Selection, experiments: Experiments) -> None:
+    def __init__(
+        self, name: str, runs: Selection, experiments: Experiments, choices: Choices
+    ) -> None:
         self.name = name
         self.experiments = experiments
         self._runs = runs
+        self._choices = choices
 
     @abc.abstractmethod
     def on_batch(self, batch: Batch, now: float, book: Book) -> None:
@@ -71,3 +76,9 @@ class Rule(abc.ABC):
             not runs.asks_experiment
             or runs.takes_experiment(self.experiments.name(project, run_id))
         )
+
+    def chooses(self, project: str, run_id: str, now: float) -> bool:
+        """Whether the rule's filter is true for a run that it looks at. Only what is about to be
+        raised is worth the question, which may be the store's."""
+        text = self._runs.filter
+        return not text or self._choices.take(text, project, run_id, now, time.time())

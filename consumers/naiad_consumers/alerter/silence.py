@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from naiad_consumers.alerter.book import Book
+from naiad_consumers.alerter.choosing import Choices
 from naiad_consumers.alerter.config import HEARTBEAT, HeartbeatRule
 from naiad_consumers.alerter.observation import Batch
 from naiad_consumers.alerter.occurrence import Origin, Subject
@@ -68,9 +69,10 @@ class Silence(Rule):
         self,
         config: HeartbeatRule,
         experiments: Experiments,
+        choices: Choices,
         ended_of: Callable[[Sequence[str]], set[str]],
     ) -> None:
-        super().__init__(HEARTBEAT, config, experiments)
+        super().__init__(HEARTBEAT, config, experiments, choices)
         self._config = config
         self._ended_of = ended_of
         self._running: dict[str, _Writer] = {}
@@ -125,8 +127,10 @@ class Silence(Rule):
             self._end(writer_id)
             del silent[writer_id]
         for writer_id, writer in silent.items():
-            if not self.looks_at(writer.project, writer.run_id):
-                # Until it speaks again nothing changes about that.
+            if not self.looks_at(writer.project, writer.run_id) or not self.chooses(
+                writer.project, writer.run_id, now
+            ):
+                # Until it speaks again hardly anything changes about that.
                 writer.heard = now
                 continue
             book.raised(

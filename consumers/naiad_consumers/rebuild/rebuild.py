@@ -11,7 +11,7 @@ from naiad_consumers.writer.writer import GROUP, Writer
 from naiad_eventlog import EventLog, TopicPartition
 from naiad_eventlog.topics import RECORDS
 from naiad_store import Store, StoreError
-from naiad_store.contents import FROM_LOG, Content, content_of
+from naiad_store.contents import DERIVED, FROM_LOG, Content, content_of
 from naiad_store.snapshot_places import Place
 from naiad_store.snapshots import Manifest, fill, read_manifest
 from naiad_store.swapping import REBUILD, beside, discard, swap
@@ -96,7 +96,7 @@ class Rebuild:
         except BaseException:
             await asyncio.to_thread(discard, self._store, REBUILD)
             raise
-        await asyncio.to_thread(swap, self._store, REBUILD, FROM_LOG)
+        await asyncio.to_thread(swap, self._store, REBUILD, (*FROM_LOG, *DERIVED))
         return Rebuilt(self._records, self._put_aside, contents, differences)
 
     async def _make(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from naiad_consumers.writer import columns
 from naiad_consumers.writer.intervals import covers, inside
 from naiad_consumers.writer.itemrows import NO_FILE, file_row, value_row
+from naiad_consumers.writer.marks import Touch
 from naiad_consumers.writer.names import NameGroup
 from naiad_consumers.writer.parsing import Parsed
 from naiad_consumers.writer.writerbook import Spool
@@ -86,6 +87,7 @@ class BatchRows:
             batch.project, self.run, names, arrays, writer=self.hash, epoch=batch.epoch,
             preview=group.preview, left_out=left_out,
         )  # fmt: skip
+        self._touch(group, paths, names, arrays)
         new = ~inside(self.known, arrays.records)
         if left_out is None:
             self._add_last_of_group(names.numbers, group.preview, arrays, slice(None))
@@ -101,6 +103,18 @@ class BatchRows:
             )  # fmt: skip
         self._meet("float_series", [paths[number] for number in kept], group.first_record)
         self.points += int(np.count_nonzero(~left_out & new))
+
+    def _touch(
+        self, group: SeriesGroup, paths: tuple[str, ...], names: NameGroup, arrays: GroupArrays
+    ) -> None:
+        if not group.preview:
+            steps = arrays.steps
+            self.block.touches.append(
+                Touch(
+                    self.batch.project, self.batch.run_id, self.run, self.row.log_partition, names,
+                    paths, int(steps.min()), int(steps.max()), len(steps),
+                )
+            )  # fmt: skip
 
     def _add_last_of_group(
         self,

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from naiad_consumers.writer.batchrows import BatchRows
 from naiad_consumers.writer.itemrows import ItemRows
+from naiad_consumers.writer.marks import Touch
 from naiad_consumers.writer.names import Names
 from naiad_consumers.writer.parsing import Parsed
 from naiad_consumers.writer.pointrows import PointRows
@@ -46,6 +47,8 @@ class Block:
 
     def __post_init__(self) -> None:
         self.points = PointRows(self.projects, self.paths)
+        # Where committed points go, for the marks.
+        self.touches: list[Touch] = []
         # Not among `tables`: the rows of `series` and `writers` may wait for more of theirs.
         self.series = SeriesRows(self.projects, self.paths)
         self.items = ItemRows()

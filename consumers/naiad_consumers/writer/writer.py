@@ -15,6 +15,7 @@ from naiad_consumers.writer.block import Block
 from naiad_consumers.writer.changing import Changing, stretches
 from naiad_consumers.writer.dead import DeadLetters
 from naiad_consumers.writer.listening import Listening
+from naiad_consumers.writer.marks import Marks
 from naiad_consumers.writer.parsing import Parcel, Parsed, Poison, ReaderTooOld
 from naiad_consumers.writer.pending import Pending
 from naiad_consumers.writer.runbook import Life, RunBook
@@ -62,12 +63,15 @@ class Writer:
         store: Store,
         *,
         block_rows: int = BLOCK_ROWS,
+        marks: Marks | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock`: Unix seconds, by which writers' silence is measured."""
+        """`marks`: what it shares with the roller of this process. `clock`: Unix seconds, by which
+        writers' silence is measured."""
         self._log = log
         self._store = store
         self._block_rows = block_rows
+        self._marks = marks or Marks(store)
         self._dead = DeadLetters(log, GROUP)
         self._listening = Listening(clock)
         self._stop = asyncio.Event()
@@ -205,6 +209,9 @@ class Writer:
             await asyncio.sleep(_LOOK)
         else:
             return
+        numbers = [where.partition for where in owned]
+        count = await self._log.partitions(RECORDS.name)
+        await self._patiently(lambda: self._marks.begin(epoch, numbers, count))
         self._runs = RunBook(self._store)
         self._writers = WriterBook(self._store, epoch)
         self._pending = Pending(self._store, self._writers)
@@ -259,7 +266,7 @@ class Writer:
             if changes:
                 await self._patiently(self._pending.flush)
                 changing = Changing(self._store, self._runs, self._writers)
-                await self._patiently(partial(changing.apply, records))
+                await self._patiently(partial(self._change, changing, records))
             else:
                 await self._store_records(records)
         self._pending.cover(parcel.records)
@@ -283,14 +290,20 @@ class Writer:
             return
         await self._put_aside(block.refused)
 
+    def _change(self, changing: Changing, records: Sequence[Parsed]) -> None:
+        # Of a purged run nothing may be rolled behind its rows.
+        with self._marks.resting():
+            changing.apply(records)
+
     def _insert(self, records: Sequence[Parsed]) -> Block:
         block = Block(self._runs, self._writers, self._pending.projects, self._pending.paths)
         try:
             block.add(records)
             rows = 0
-            for table, part in block.tables():
-                metrics.insert(self._store, table, part)
-                rows += part.num_rows
+            with self._marks.inserting(block.touches):
+                for table, part in block.tables():
+                    metrics.insert(self._store, table, part)
+                    rows += part.num_rows
         except BaseException:
             block.forget()
             raise

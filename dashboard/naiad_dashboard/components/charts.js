@@ -18,7 +18,7 @@ function unpack(bytes) {
   return { header, array };
 }
 
-// The least positive value of a chart's curves and shades: there its logarithmic axis may end.
+// Where a chart's logarithmic axis may end: below the least positive value of it.
 function footOf(curves) {
   let foot = Infinity;
   for (const curve of curves) {
@@ -26,7 +26,7 @@ function footOf(curves) {
       if (values) for (const value of values) if (value > 0 && value < foot) foot = value;
     }
   }
-  return foot === Infinity ? 1 : foot;
+  return foot === Infinity ? 1 : foot / 2;
 }
 
 // uPlot's own words: undefined is "no column of this series", null is "the line breaks".
@@ -159,6 +159,7 @@ class Charts {
         if (curve.low && header.envelope) {
           made.low = column(array(curve.low), header.log);
           made.high = column(array(curve.high), header.log);
+          made.ends = [array(curve.low), array(curve.high)];
           for (let i = 0; i < made.low.length; i++) {
             // Below zero there is no logarithm: the range then reaches down to the foot.
             if (made.low[i] === null && made.high[i] !== null) made.low[i] = foot;
@@ -169,7 +170,7 @@ class Charts {
       return { path: chart.path, group: chart.path.split("/").slice(0, -1).join("/"), points: chart.points, x: Array.from(array(chart.x)), curves };
     });
     const shape = JSON.stringify([
-      header.axis, header.axis_name, header.log, header.envelope, header.height, header.grouped, header.runs,
+      header.axis, header.axis_name, header.log, header.envelope, header.bands, header.height, header.grouped, header.runs,
       charts.map((c) => [c.path, c.curves.map((k) => [k.run, !!k.raw, !!k.low])]),
     ]);
     this.header = header;
@@ -261,7 +262,7 @@ class Charts {
     if (!legend) {
       legend = element("div", "legend");
       legend.setAttribute("role", "group");
-      legend.setAttribute("aria-label", "Runs; press one to hide or show it");
+      legend.setAttribute("aria-label", "Curves; press one to hide or show it");
       this.root.prepend(legend);
     }
     legend.style.display = this.header.legend ? "" : "none";
@@ -372,7 +373,7 @@ class Charts {
       const { colour, dash } = curve.style;
       const quiet = { points: { show: false }, spanGaps: false };
       if (curve.low) {
-        bands.push({ series: [series.length, series.length + 1], fill: colour + "26" });
+        bands.push({ series: [series.length, series.length + 1], fill: colour + (header.bands ? "40" : "26") });
         series.push({ ...quiet, width: 0, stroke: "transparent" }, { ...quiet, width: 0, stroke: "transparent" });
         owners.push(curve.run, curve.run);
       }
@@ -523,6 +524,7 @@ class Charts {
     const size = 4 * ratio;
     ctx.save();
     ctx.lineWidth = 1.5 * ratio;
+    ctx.setLineDash([]);
     for (const curve of plot.chart.curves) {
       if (this.hidden.has(curve.style.id)) continue;
       ctx.strokeStyle = ctx.fillStyle = curve.style.colour;
@@ -603,7 +605,7 @@ class Charts {
       const swatch = element("span", "swatch");
       swatch.style.borderTopColor = row.curve.style.colour;
       let value = row.value === null ? this.kindOf(row) : number(row.value);
-      const { low, high } = row.curve;
+      const [low, high] = row.curve.ends || [];
       if (low && row.value !== null && low[row.i] !== high[row.i]) value += " (" + number(low[row.i]) + " to " + number(high[row.i]) + ")";
       line.append(swatch, element("span", "who", row.curve.style.label), element("span", "what", value));
       tip.appendChild(line);

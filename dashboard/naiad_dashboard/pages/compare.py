@@ -189,16 +189,24 @@ def _curves(
             **view.drawing.asked(),
             **grouping,
         )
-        names = groups(columns) if view.is_grouped else runs
+        shown: dict[str, str] = dict(labels)
+        names: Sequence[str] = runs
+        if view.is_grouped:
+            shown = {
+                name: f"{name} · {n:,} run{'' if n == 1 else 's'}"
+                for name, n in groups(columns).items()
+            }
+            names = list(shown)
         found = charts(columns, metrics, names)
         empty = [path for path in metrics if path not in {chart.path for chart in found}]
         block = pack(
             found,
             names,
-            {} if view.is_grouped else labels,
+            shown,
             settings={
                 **view.drawing.settings(),
                 "envelope": view.envelope or view.is_grouped,
+                "bands": view.is_grouped,
                 "range": view.zoomed,
                 "height": 300,
                 "legend": True,

@@ -18,8 +18,8 @@ from naiad_query.errors import invalid
 from naiad_store import Store
 from naiad_store.selects import inheritance
 from naiad_store.selects.attributes import TYPES, What
-from naiad_store.selects.derived import derived_column, derived_names
-from naiad_store.selects.runs import RunRow, lives_of
+from naiad_store.selects.derived import derived_columns, derived_names
+from naiad_store.selects.runs import RunRow
 
 # What runs are told apart by.
 KINDS = ("int", "float", "string", "bool", "datetime", "string_set")
@@ -88,10 +88,8 @@ def _column(
         )
     what = What(paths=[name.path], types=[name.type] if name.type else [])
     found = dict(inheritance.columns(store, project, runs, what))
-    derived = derived_names(store, what)
-    if derived:
-        lives = lives_of(store, project, [run.run for run in runs])
-        found |= {one: derived_column(one, runs, lives) for one in derived}
+    keys = [run.run for run in runs]
+    found |= derived_columns(store, project, keys, derived_names(store, what))
     fitting = {one.type: column for one, column in found.items() if one.type in KINDS}
     numbers = [kind for kind in ("int", "float") if kind in fitting]
     if len(numbers) == 2:

@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from naiad_store.selects.scope import ALL, PREVIEW, Range, Scope
+from naiad_store.selects.grid import BUCKETS, Grid
+from naiad_store.selects.scope import PREVIEW, Scope
+from naiad_store.selects.stepbuckets import step_buckets
 from naiad_store.store import Store
+
+__all__ = ["BUCKETS", "Grid", "metric_bucket_batches", "metric_buckets"]
 
 # Units of an axis in one of the answer's: micro-steps, milliseconds.
 _UNITS = {"step": 1_000_000, "time": 1000, "relative_time": 1000}
 # Nothing lies beyond, and shifts stay within 64 bits.
 _FAR = 1 << 61
-_FLOATS = (
-    "from_x", "to_x", "first_x", "first_y", "last_x", "last_y", "min_x", "min_y", "max_x",
-    "max_y", "sum_y",
-)  # fmt: skip
-_COUNTS = ("finite_count", "nan_count", "positive_infinity_count", "negative_infinity_count")
-BUCKETS = pa.schema(
-    [("place", pa.uint32()), ("path", pa.string())]
-    + [(name, pa.float64()) for name in _FLOATS]
-    + [(name, pa.uint64()) for name in _COUNTS]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Columns of 2**k units on one absolute grid, so that those of all widths nest. `first` and
-    `last` are numbers of columns, both in."""
-
-    k: int
-    first: int
-    last: int
-
-    @classmethod
-    def over(cls, low: int, high: int, columns: int) -> Grid:
-        """At least `columns` columns over [low, high], where it has so many units, and at most
-        about twice as many."""
-        width = max(1, (high - low + 1) // columns)
-        k = width.bit_length() - 1
-        return cls(k, low >> k, high >> k)
-
-    @property
-    def low(self) -> int:
-        return self.first << self.k
-
-    @property
-    def high(self) -> int:
-        """The last unit that is in."""
-        return ((self.last + 1) << self.k) - 1
 
 
 def metric_buckets(
@@ -71,26 +37,60 @@ def metric_buckets(
     M4 (Jugel et al., VLDB 2014): first, last, least and greatest of the finite points, of
     equal ones the earliest, NaN where there are none; counts of the others. x is in units of
     the axis: steps, seconds since 1970, or seconds since the run's first point in the question.
+    By steps long series come from rollups where these are right, and all else from the points.
     """
+    return pa.Table.from_batches(
+        metric_bucket_batches(
+            store, scope, paths, axis=axis, from_x=from_x, to_x=to_x, columns=columns,
+            include_previews=include_previews, settings=settings,
+        ),
+        schema=BUCKETS,
+    )  # fmt: skip
+
+
+def metric_bucket_batches(
+    store: Store,
+    scope: Scope,
+    paths: Sequence[str],
+    *,
+    axis: str = "step",
+    from_x: float | None = None,
+    to_x: float | None = None,
+    columns: int = 1000,
+    include_previews: bool = False,
+    settings: Mapping[str, object] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """The same in batches as they come."""
+    unit = _UNITS[axis]
+    begin, end = _units(from_x, unit, math.floor), _units(to_x, unit, math.ceil)
+    if axis == "step":
+        yield from step_buckets(
+            store, scope, paths, begin, end, columns, include_previews, settings
+        )
+    else:
+        table = _by_time(store, scope, paths, axis, begin, end, columns, include_previews, settings)
+        yield from table.to_batches()
+
+
+def _by_time(
+    store: Store,
+    scope: Scope,
+    paths: Sequence[str],
+    axis: str,
+    begin: int | None,
+    end: int | None,
+    columns: int,
+    include_previews: bool,
+    settings: Mapping[str, object] | None,
+) -> pa.Table:
+    """From the points."""
     keep = "1" if include_previews else f"NOT ({PREVIEW})"
     unit = _UNITS[axis]
-
-    def points(steps: Range = ALL, *, final: bool = True) -> tuple[str, dict[str, object]]:
-        given: dict[str, object] = {}
-        sql = scope.points(
-            "points", {"value": "value"}, paths, given, steps=steps, keep=keep, final=final
-        )
-        t = "toUnixTimestamp64Milli(ts)"
-        return f"SELECT place, path, x, {'x' if axis == 'step' else t} AS at, value FROM ({sql})", (
-            given
-        )
-
-    begin, end = _units(from_x, unit, math.floor), _units(to_x, unit, math.ceil)
+    given: dict[str, object] = {}
+    sql = scope.points("points", {"value": "value"}, paths, given, keep=keep)
+    sql = f"SELECT place, path, x, toUnixTimestamp64Milli(ts) AS at, value FROM ({sql})"
     bases: dict[int, int] = {}
     if axis == "relative_time" or begin is None or end is None:
-        # A replaced row has its point's step, and a preview's step is a point's only if the
-        # preview counts, so steps need no deduplication.
-        sql, given = points(final=axis != "step")
         ends = store.query(
             f"SELECT place, min(at) AS low, max(at) AS high FROM ({sql}) GROUP BY place",
             given, settings,
@@ -106,7 +106,6 @@ def metric_buckets(
     if end < begin:
         return BUCKETS.empty_table()
     grid = Grid.over(begin, end, columns)
-    sql, given = points(Range(grid.low, grid.high) if axis == "step" else ALL)
     at = "at"
     if bases:
         given |= {"based": list(bases), "bases": list(bases.values())}
@@ -130,6 +129,7 @@ def metric_buckets(
         given,
         settings,
     )
+    found = found.set_column(1, "path", found.column("path").cast(pa.string()).dictionary_encode())
     return found.select(BUCKETS.names).cast(BUCKETS)
 
 

@@ -1,48 +1,70 @@
-"""Attributes that every run has without logging them, as Neptune's users know them."""
+"""Attributes that every run has without logging them, as Neptune's users know them.
+
+Each is an expression over a run and its life (`runs.WITH_LIVES`), so that filters, sorting and
+tables can't come to differ.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from naiad_store.selects.attributes import ARROW, Attribute, What
 from naiad_store.selects.patterns import matching
-from naiad_store.selects.runs import Lived, RunRow
+from naiad_store.selects.runs import with_lives
 from naiad_store.store import Store
 
 
-def _trained(run: RunRow, lived: Lived | None) -> float | None:
-    if lived is None:
-        return None
-    end = lived.ended_at or lived.last_seen_at
-    return max(0.0, (end - run.created_at).total_seconds())
+class Derived(NamedTuple):
+    # Null where a run has none.
+    sql: str
+    # Whether it takes what writers said of the run.
+    lives: bool = False
 
 
-DERIVED: Mapping[Attribute, Callable[[RunRow, Lived | None], Any]] = {
-    Attribute("sys/creation_time", "datetime"): lambda run, _: run.created_at,
-    Attribute("sys/custom_run_id", "string"): lambda run, _: run.run_id,
-    Attribute("sys/experiment/name", "string"): lambda run, _: run.experiment or None,
-    Attribute("sys/failed", "bool"): lambda _, lived: bool(lived and lived.state == "failed"),
-    Attribute("sys/forked_from", "string"): lambda run, _: run.fork_run_id or None,
-    Attribute("sys/id", "string"): lambda run, _: run.run_id,
-    Attribute("sys/modification_time", "datetime"): lambda _, lived: lived and lived.last_seen_at,
-    Attribute("sys/owner", "string"): lambda run, _: run.owner or None,
-    Attribute("sys/ping_time", "datetime"): lambda _, lived: lived and lived.last_seen_at,
-    Attribute("sys/state", "string"): lambda _, lived: lived.state if lived else "running",
-    Attribute("sys/state_reason", "string"): lambda _, lived: (lived and lived.reason) or None,
+_SEEN = Derived("if(lived, last_seen_at, NULL)", lives=True)
+DERIVED: Mapping[Attribute, Derived] = {
+    Attribute("sys/creation_time", "datetime"): Derived("created_at"),
+    Attribute("sys/custom_run_id", "string"): Derived("run_id"),
+    Attribute("sys/experiment/name", "string"): Derived("nullIf(experiment, '')"),
+    Attribute("sys/failed", "bool"): Derived("lived AND state = 'failed'", lives=True),
+    Attribute("sys/forked_from", "string"): Derived("nullIf(fork_run_id, '')"),
+    Attribute("sys/id", "string"): Derived("run_id"),
+    Attribute("sys/modification_time", "datetime"): _SEEN,
+    Attribute("sys/owner", "string"): Derived("nullIf(toString(owner), '')"),
+    Attribute("sys/ping_time", "datetime"): _SEEN,
+    Attribute("sys/state", "string"): Derived("if(lived, state, 'running')", lives=True),
+    Attribute("sys/state_reason", "string"): Derived("nullIf(reason, '')", lives=True),
     # Seconds from its birth to its end, or to when it was last heard of.
-    Attribute("sys/trained_time", "float"): _trained,
+    Attribute("sys/trained_time", "float"): Derived(
+        "if(lived, greatest(0, toUnixTimestamp64Milli(ifNull(ended_at, last_seen_at))"
+        " - toUnixTimestamp64Milli(created_at)) / 1000, NULL)",
+        lives=True,
+    ),
 }
 
 
-def derived_column(
-    attribute: Attribute, runs: Sequence[RunRow], lives: Mapping[int, Lived]
-) -> pa.Array:
-    """Values of a derived attribute for `runs`, in their order."""
-    value = DERIVED[attribute]
-    return pa.array([value(run, lives.get(run.run)) for run in runs], ARROW[attribute.type])
+def derived_columns(
+    store: Store, project: str, runs: Sequence[int], names: Sequence[Attribute]
+) -> dict[Attribute, pa.Array]:
+    """Values of derived attributes for `runs`, in their order."""
+    if not names or not runs:
+        return {name: pa.array([], ARROW[name.type]) for name in names}
+    parameters: dict[str, object] = {"project": project, "runs": list(runs)}
+    among = "run IN {runs:Array(UInt64)}"
+    sql = with_lives(among=among, lives=any(DERIVED[name].lives for name in names))
+    shown = ", ".join(f"{DERIVED[name].sql} AS c{n}" for n, name in enumerate(names))
+    found = store.query(f"SELECT run, {shown} FROM ({sql})", parameters)
+    keys = found.column("run").to_numpy()
+    order = np.argsort(keys)
+    take = pa.array(order[np.searchsorted(keys, np.asarray(runs, np.uint64), sorter=order)])
+    return {
+        name: found.column(f"c{number}").combine_chunks().take(take).cast(ARROW[name.type])
+        for number, name in enumerate(names)
+    }
 
 
 def derived_names(store: Store, what: What) -> list[Attribute]:

@@ -41,24 +41,31 @@ def columns(
     """A column for each logged or inherited attribute of `runs`, in their order: of a series
     its last value, null where a run doesn't have it."""
     forks = [run for run in runs if run.fork_run_id]
+    return columns_of(store, project, [run.run for run in runs], forks, what)
+
+
+def columns_of(
+    store: Store, project: str, runs: Sequence[int], forks: Sequence[RunRow], what: What
+) -> dict[Attribute, pa.Array]:
+    """The same for run keys, of which `forks` are those that are forks."""
     if not forks:
-        return attributes.columns(store, project, [run.run for run in runs], what)
+        return attributes.columns(store, project, runs, what)
     lineage = Lineage(store, project, forks)
     heirs = {fork.run: [one.run for one in lineage.config_ancestors(fork)] for fork in forks}
-    keys = [run.run for run in runs]
-    everyone = [*keys, *sorted({one for line in heirs.values() for one in line} - set(keys))]
-    place = {run: number for number, run in enumerate(everyone)}
-    found = attributes.columns(store, project, everyone, what)
+    mine = {run: number for number, run in enumerate(runs)}
+    others = sorted({one for line in heirs.values() for one in line} - mine.keys())
+    place = mine | {run: len(mine) + number for number, run in enumerate(others)}
+    found = attributes.columns(store, project, [*runs, *others], what)
     of_series = _last_values(store, project, forks, what)
     answer: dict[Attribute, pa.Array] = {}
     for name in sorted({*found, *of_series}):
         column = found.get(name)
         if name.type in SERIES_TYPES:
-            answer[name] = _with_last(column, keys, of_series.get(name, {}), name)
+            answer[name] = _with_last(column, runs, of_series.get(name, {}), name)
         elif column is not None:
-            column = _inherited(column, keys, heirs, place) if _is_inherited(name) else column
-            answer[name] = column.slice(0, len(keys))
-    return {name: column for name, column in answer.items() if column.null_count < len(keys)}
+            column = _inherited(column, heirs, place) if _is_inherited(name) else column
+            answer[name] = column.slice(0, len(runs))
+    return {name: column for name, column in answer.items() if column.null_count < len(runs)}
 
 
 def _is_inherited(name: Attribute) -> bool:
@@ -67,15 +74,15 @@ def _is_inherited(name: Attribute) -> bool:
 
 
 def _inherited(
-    column: pa.Array, keys: Sequence[int], heirs: Mapping[int, list[int]], place: Mapping[int, int]
+    column: pa.Array, heirs: Mapping[int, Sequence[int]], place: Mapping[int, int]
 ) -> pa.Array:
     """The column with an ancestor's value where a fork has none."""
     has = column.is_valid().to_numpy(zero_copy_only=False)
     take = np.arange(len(column))
-    for number, key in enumerate(keys):
-        if not has[number]:
-            line = [place[ancestor] for ancestor in heirs.get(key, ())]
-            take[number] = next((there for there in line if has[there]), number)
+    for run, line in heirs.items():
+        if not has[place[run]]:
+            there = (place[ancestor] for ancestor in line)
+            take[place[run]] = next((number for number in there if has[number]), place[run])
     return column.take(pa.array(take))
 
 

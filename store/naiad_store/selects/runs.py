@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from naiad_store.selects import trash
 from naiad_store.selects.patterns import matching
 from naiad_store.store import Store
 
 _COLUMNS = """
-    run, run_id, experiment, created_at, owner, fork_run_id, fork_step, inherit_configs
+    run, run_id, experiment, created_at, owner, fork_run_id, fork_step, inherit_configs, version
 """
 _RUNS = """
     SELECT
@@ -25,16 +28,22 @@ _RUNS = """
         WHERE project = {project:String} AND path = 'sys/name' AND type = 'string'
     ) AS n ON n.run = r.run
 """
+_LIVES = """
+    SELECT run, 1 AS lived, state, reason, last_seen_at, ended_at
+    FROM view_run_lives WHERE project = {project:String}
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """The wire's `RunSelector`: neither pattern nor names means all."""
+    """The wire's `RunSelector`: neither pattern nor names means all; `filter` is of those the
+    ones for which it is true (docs/filters.md), empty: all of them; `in_trash`, those in the
+    trash instead of the others."""
 
     by_experiment: bool = False
     pattern: str | None = None
     names: Sequence[str] | None = None
-    # Those in the trash instead of the others.
+    filter: str = ""
     in_trash: bool = False
 
 
@@ -72,32 +81,97 @@ def has_project(store: Store, project: str) -> bool:
     return bool(store.query(sql, {"project": project}).num_rows > 0)
 
 
+def choose(store: Store, project: str, which: Which, *, now: float | None = None) -> pa.Table:
+    """A row per run in the columns of RunRow, version_high and version_low (of the creation's
+    version), newest first: by creation time, version, run id. By experiment: of each name the
+    run whose creation came last, which is its head; runs without a name are left out, and the
+    filter is asked of the heads.
+
+    `now`, in seconds, is what the filter's ago() counts from. Raises FilterError, and StoreError
+    for a pattern that is not RE2.
+    """
+    parameters: dict[str, object] = {"project": project}
+    sql = _named(which, parameters)
+    condition = None
+    if which.filter.strip():
+        # They ask for runs themselves.
+        from naiad_store.selects.filters import condition_of
+
+        condition = condition_of(store, project, which, parameters, now)
+        sql = with_lives(sql, lives=condition.lives)
+    where = f"WHERE {condition.sql}" if condition else ""
+    return store.query(
+        f"""
+        SELECT
+            run, run_id, experiment, created_at, toString(owner) AS owner, fork_run_id, fork_step,
+            inherit_configs, toUInt64(bitShiftRight(version, 64)) AS version_high,
+            toUInt64(bitAnd(version, toUInt128('18446744073709551615'))) AS version_low
+        FROM ({sql}) {where}
+        ORDER BY created_at DESC, version DESC, run_id
+        """,
+        parameters,
+    )
+
+
 def select_runs(store: Store, project: str, which: Which) -> list[RunRow]:
-    """Newest first. By experiment: of each name the run whose creation came last, which is
-    its head; runs without a name are left out. Raises StoreError for a pattern that is not
-    RE2."""
+    """The same as rows."""
+    return run_rows(choose(store, project, which))
+
+
+def forks_among(store: Store, project: str, which: Which) -> list[RunRow]:
+    """The forks among the runs that `which` chooses by name."""
+    parameters: dict[str, object] = {"project": project}
+    any_sql = "SELECT 1 AS one FROM runs WHERE project = {project:String} AND fork_run_id != ''"
+    if not store.query(f"{any_sql} LIMIT 1", parameters).num_rows:
+        return []
+    found = store.query(
+        f"SELECT {_COLUMNS} FROM ({_named(which, parameters)}) WHERE fork_run_id != ''"
+        " ORDER BY run_id",
+        parameters,
+    )
+    return run_rows(found)
+
+
+def run_rows(table: pa.Table) -> list[RunRow]:
+    """Of what `choose` gives."""
+    columns = [table.column(name).to_pylist() for name in RunRow.__dataclass_fields__]
+    columns[-1] = [bool(value) for value in columns[-1]]
+    return [RunRow(*values) for values in zip(*columns, strict=True)]
+
+
+def fork_rows(table: pa.Table) -> list[RunRow]:
+    """Those of them that are forks."""
+    return run_rows(table.filter(pc.not_equal(table.column("fork_run_id"), "")))
+
+
+def with_lives(runs: str = _RUNS, *, lives: bool, among: str = "1") -> str:
+    """SQL of `runs`, and with `lives` of what their writers say of them: lived (whether a writer
+    has been seen), state, reason, last_seen_at, ended_at. `among` is a condition on `run`."""
+    found = f"SELECT * FROM ({runs}) WHERE {among}"
+    if not lives:
+        return found
+    return f"""
+        SELECT
+            b.*, l.lived AS lived, l.state AS state, l.reason AS reason,
+            l.last_seen_at AS last_seen_at, l.ended_at AS ended_at
+        FROM ({found}) AS b LEFT JOIN ({_LIVES} AND {among}) AS l ON l.run = b.run
+    """
+
+
+def _named(which: Which, parameters: dict[str, object]) -> str:
+    """SQL of the runs by their names alone."""
     name = "experiment" if which.by_experiment else "run_id"
     conditions = [trash.condition(in_trash=which.in_trash)]
     if which.by_experiment:
         conditions.append("experiment != ''")
-    parameters: dict[str, object] = {"project": project}
     if which.names is not None:
         conditions.append(f"{name} IN {{names:Array(String)}}")
         parameters["names"] = list(which.names)
     elif which.pattern is not None:
         conditions.append(matching(name, which.pattern, parameters))
     where = f"WHERE {' AND '.join(conditions)}"
-    one = "LIMIT 1 BY experiment" if which.by_experiment else ""
-    sql = f"""
-        SELECT {_COLUMNS} FROM (
-            SELECT {_COLUMNS}, version FROM ({_RUNS}) {where}
-            ORDER BY version DESC, run {one}
-        ) ORDER BY created_at DESC, version DESC, run_id
-    """
-    return [
-        RunRow(**(row | {"inherit_configs": bool(row["inherit_configs"])}))
-        for row in store.query(sql, parameters).to_pylist()
-    ]
+    one = "ORDER BY version DESC, run LIMIT 1 BY experiment" if which.by_experiment else ""
+    return f"SELECT {_COLUMNS} FROM ({_RUNS}) {where} {one}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from naiad_proto.steps import MAX_MICRO_STEP, MICRO
+from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_store.selects.lineage import Lineage, Stretch
 from naiad_store.selects.runs import RunRow
+from naiad_store.selects.steps import decimal
 from naiad_store.store import Store
 
 # A preview stands for its point until the committed one comes.
@@ -34,6 +35,8 @@ class Scope:
     runs: Sequence[int]
     # None where each run stands for itself alone, which asks for less.
     stretches: Sequence[Stretch] | None = None
+    # Numbers of the runs, where they aren't those of their order.
+    places: Sequence[int] | None = None
 
     @classmethod
     def of(
@@ -43,6 +46,21 @@ class Scope:
         if own_points_only or not any(run.fork_run_id for run in runs):
             return cls(project, keys)
         return cls(project, keys, Lineage(store, project, runs).stretches(runs))
+
+    @property
+    def numbers(self) -> list[int]:
+        return list(range(len(self.runs)) if self.places is None else self.places)
+
+    def part(self, places: Collection[int]) -> Scope:
+        """Some of the runs, by their numbers, which they keep."""
+        chosen = [(run, place) for run, place in zip(self.runs, self.numbers, strict=True)
+                  if place in places]  # fmt: skip
+        return Scope(
+            self.project,
+            [run for run, _ in chosen],
+            None if self.stretches is None else [s for s in self.stretches if s.place in places],
+            [place for _, place in chosen],
+        )
 
     @property
     def sources(self) -> list[int]:
@@ -73,18 +91,18 @@ class Scope:
             conditions.append("0")
         elif steps.begin is not None and steps.begin > 0:
             conditions.append("step >= {begin:Decimal64(6)}")
-            parameters["begin"] = _decimal(steps.begin)
+            parameters["begin"] = decimal(steps.begin)
         if steps.end is not None and steps.end < 0:
             conditions.append("0")
         elif steps.end is not None and steps.end < MAX_MICRO_STEP:
             conditions.append("step <= {end:Decimal64(6)}")
-            parameters["end"] = _decimal(steps.end)
+            parameters["end"] = decimal(steps.end)
         shown = "".join(f", {value} AS {name}" for name, value in columns.items())
         found = f"path, reinterpret(step, 'Int64') AS x, ts{shown} FROM {table}"
         found += " FINAL" if final else ""
         where = " AND ".join(conditions)
         if self.stretches is None:
-            parameters |= {"runs": list(self.runs), "places": list(range(len(self.runs)))}
+            parameters |= {"runs": list(self.runs), "places": self.numbers}
             return (
                 "SELECT transform(run, {runs:Array(UInt64)}, {places:Array(UInt32)}, toUInt32(0))"
                 f" AS place, {found} WHERE {where} AND run IN {{runs:Array(UInt64)}}"
@@ -109,7 +127,3 @@ class Scope:
             ORDER BY place, path, x, s.depth
             LIMIT 1 BY place, path, x
         """
-
-
-def _decimal(micro: int) -> str:
-    return f"{micro // MICRO}.{micro % MICRO:06d}"

@@ -518,6 +518,75 @@ FROM
     GROUP BY project, run
 );
 
+CREATE TABLE IF NOT EXISTS `naiad`.`rollups` ON CLUSTER '{cluster}'
+(
+    project LowCardinality(String),
+    path LowCardinality(String),
+    k UInt8,
+    run UInt64,
+    edition UInt64 CODEC(ZSTD(1)),
+    bucket Int64 CODEC(DoubleDelta, ZSTD(1)),
+    first_x Int64 CODEC(DoubleDelta, ZSTD(1)),
+    first_y Float64 CODEC(ZSTD(1)),
+    last_x Int64 CODEC(DoubleDelta, ZSTD(1)),
+    last_y Float64 CODEC(ZSTD(1)),
+    min_x Int64 CODEC(Delta, ZSTD(1)),
+    min_y Float64 CODEC(ZSTD(1)),
+    max_x Int64 CODEC(Delta, ZSTD(1)),
+    max_y Float64 CODEC(ZSTD(1)),
+    sum Float64 CODEC(ZSTD(1)),
+    finite UInt64 CODEC(ZSTD(1)),
+    nans UInt64 CODEC(ZSTD(1)),
+    positive_infinities UInt64 CODEC(ZSTD(1)),
+    negative_infinities UInt64 CODEC(ZSTD(1))
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', edition)
+ORDER BY (project, path, k, run, edition, bucket)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS `naiad`.`rolled` ON CLUSTER '{cluster}'
+(
+    project LowCardinality(String),
+    path LowCardinality(String),
+    run UInt64,
+    begin Int64,
+    end Int64,
+    since Int64,
+    lowest Int64,
+    k UInt8,
+    edition UInt64,
+    points UInt64,
+    marks_through UInt64,
+    log_partition UInt32,
+    version UInt64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', version)
+ORDER BY (project, path, run, begin)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS `naiad`.`dirty_stretches` ON CLUSTER '{cluster}'
+(
+    project LowCardinality(String),
+    path LowCardinality(String),
+    run UInt64,
+    generation UInt64,
+    log_partition UInt32,
+    begin Int64,
+    end Int64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', generation)
+ORDER BY (project, path, run, generation, log_partition)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS `naiad`.`rollers` ON CLUSTER '{cluster}'
+(
+    log_partition UInt32,
+    epoch UInt64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', epoch)
+ORDER BY log_partition
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
 CREATE TABLE IF NOT EXISTS `naiad`.`tombstones` ON CLUSTER '{cluster}'
 (
     project LowCardinality(String),
@@ -662,4 +731,17 @@ FROM
     )
     GROUP BY project, run
 );
+
+CREATE OR REPLACE VIEW `naiad`.`view_configs` ON CLUSTER '{cluster}' AS
+SELECT project, run_id, experiment, path, type, value, number
+FROM `naiad`.`view_attributes`
+WHERE NOT startsWith(path, 'sys/') AND type != 'file';
+
+CREATE OR REPLACE VIEW `naiad`.`view_logs` ON CLUSTER '{cluster}' AS
+SELECT project, run_id, experiment, path, step, timestamp, value AS message
+FROM `naiad`.`view_strings`;
+
+ALTER TABLE `naiad`.`listening` ON CLUSTER '{cluster}' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
+
+ALTER TABLE `naiad`.`migrations` ON CLUSTER '{cluster}' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
 

@@ -1,0 +1,192 @@
+"""SQL that gathers pieces of charts into columns: series, column, and the parts of M4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from naiad_proto.steps import MAX_MICRO_STEP
+from naiad_store.selects.m4 import GATHERED, NEUTRAL, OF_POINTS, OF_ROLLUP
+from naiad_store.selects.pieces import Pieces, Points, Rows, neighbours
+from naiad_store.selects.scope import PREVIEW, Range, Scope
+from naiad_store.selects.steps import decimal
+
+# Reads of points at different steps, at the most.
+_READS = 12
+
+_PARTS = (
+    "first, last, lowest, highest, total, finite, nans, positive_infinities, negative_infinities"
+)
+
+
+class Gathering:
+    """One statement. `paths` are in order; a series is numbered place * len(paths) + path."""
+
+    def __init__(self, project: str, paths: Sequence[str], k: int) -> None:
+        self._paths = list(paths)
+        self._number_of = {path: number for number, path in enumerate(paths)}
+        self._k = k
+        self._branches: list[str] = []
+        # Whether two branches or rows may give the same column.
+        self._apart = True
+        self.parameters: dict[str, object] = {
+            "project": project,
+            "all_paths": self._paths,
+            "path_numbers": list(range(len(self._paths))),
+        }
+
+    def add_points_of(
+        self, scope: Scope, paths: Sequence[str], begin: int, end: int, *, previews: bool = False
+    ) -> None:
+        """All points of these runs and paths with micro-steps [begin, end)."""
+        given: dict[str, object] = {}
+        keep = "1" if previews else f"NOT ({PREVIEW})"
+        sql = scope.points(
+            "points", {"value": "value"}, paths, given, steps=Range(begin, end - 1), keep=keep
+        )
+        sql = self._named(sql, given)
+        self._add_points(f"SELECT {self._series('place', 'path')} AS series, x, value FROM ({sql})")
+
+    def add(self, pieces: Pieces) -> None:
+        levels: dict[int, list[Rows]] = {}
+        for one in pieces.rows:
+            levels.setdefault(one.k, []).append(one)
+        for level, rows in sorted(levels.items()):
+            self._add_rows(level, rows)
+        alone = [one for one in pieces.points if not one.shared]
+        for some in neighbours(alone, _READS):
+            self._add_points(self._points_of(some))
+        if shared := [one for one in pieces.points if one.shared]:
+            self._add_points(
+                f"SELECT series, x, value FROM ({self._points_of(shared)})"
+                " ORDER BY series, x, depth LIMIT 1 BY series, x"
+            )
+
+    def sql(self) -> str:
+        """Series, column and parts, in that order; empty where there is nothing to ask."""
+        if not self._branches:
+            return ""
+        every = " UNION ALL ".join(self._branches)
+        if len(self._branches) > 1 or not self._apart:
+            every = f"SELECT series, column, {GATHERED} FROM ({every}) GROUP BY series, column"
+        return f"SELECT * FROM ({every}) ORDER BY series, column"
+
+    def _add_points(self, points: str) -> None:
+        self._branches.append(
+            f"""
+            SELECT series, column, {NEUTRAL}
+            FROM (
+                SELECT series, bitShiftRight(x, {self._k}) AS column, {OF_POINTS}
+                FROM (SELECT series, x, value, isFinite(value) AS fine FROM ({points}))
+                GROUP BY series, column
+            )
+            """
+        )
+
+    def _add_rows(self, level: int, rows: Sequence[Rows]) -> None:
+        given: dict[str, object] = {
+            "runs": [one.run for one in rows],
+            "editions": [one.edition for one in rows],
+            "lows": [one.low for one in rows],
+            "highs": [one.high for one in rows],
+            "series": [self._number(one.place, one.path) for one in rows],
+            "low": min(one.low for one in rows),
+            "high": max(one.high for one in rows),
+            "numbers": [self._number_of[one.path] for one in rows],
+            "some": sorted({one.path for one in rows}),
+        }
+        several = len(self._paths) > 1
+        path = f", {self._path_number('path')} AS path_number" if several else ""
+        sql = f"""
+            SELECT j.series AS series, bitShiftRight(r.bucket, {self._k - level}) AS column,
+                {OF_ROLLUP}
+            FROM (
+                SELECT *{path} FROM rollups
+                WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
+                    AND k = {level} AND run IN {{runs:Array(UInt64)}}
+                    AND bucket >= {{low:Int64}} AND bucket < {{high:Int64}}
+            ) AS r
+            JOIN (
+                SELECT one.1 AS run, one.2 AS edition, one.3 AS low, one.4 AS high,
+                    one.5 AS series, one.6 AS path_number
+                FROM (SELECT arrayJoin(arrayZip(
+                    {{runs:Array(UInt64)}}, {{editions:Array(UInt64)}}, {{lows:Array(Int64)}},
+                    {{highs:Array(Int64)}}, {{series:Array(UInt32)}},
+                    {{numbers:Array(UInt32)}})) AS one)
+            ) AS j ON r.run = j.run AND r.edition = j.edition
+                {"AND r.path_number = j.path_number" if several else ""}
+            WHERE r.bucket >= j.low AND r.bucket < j.high
+        """
+        self._branches.append(f"SELECT series, column, {_PARTS} FROM ({self._named(sql, given)})")
+        # A bucket may also be cut by the end of an edition.
+        self._apart = self._apart and level == self._k and _one_each(rows)
+
+    def _points_of(self, pieces: Sequence[Points]) -> str:
+        begin = min(one.begin for one in pieces)
+        end = min(max(one.end for one in pieces) - 1, MAX_MICRO_STEP)
+        given: dict[str, object] = {
+            "runs": [one.run for one in pieces],
+            "series": [self._number(one.place, one.path) for one in pieces],
+            "some": sorted({one.path for one in pieces}),
+            "begin": decimal(begin),
+            "end": decimal(end),
+        }
+        several = len(self._paths) > 1
+        read = f"""
+            SELECT run, path, reinterpret(step, 'Int64') AS x, value FROM points FINAL
+            WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
+                AND run IN {{runs:Array(UInt64)}} AND NOT ({PREVIEW})
+                AND step >= {{begin:Decimal64(6)}} AND step <= {{end:Decimal64(6)}}
+        """
+        alike = len({(one.begin, one.end) for one in pieces}) == 1
+        if alike and not several and len(set(map(int, given["runs"]))) == len(pieces):  # type: ignore[call-overload]
+            return self._named(
+                "SELECT transform(run, {runs:Array(UInt64)}, {series:Array(UInt32)}, toUInt32(0))"
+                f" AS series, x, value, 0 AS depth FROM ({read})",
+                given,
+            )
+        given |= {
+            "begins": [one.begin for one in pieces],
+            "ends": [one.end for one in pieces],
+            "depths": [one.depth for one in pieces],
+            "numbers": [self._number_of[one.path] for one in pieces],
+        }
+        sql = f"""
+            SELECT j.series AS series, p.x AS x, p.value AS value, j.depth AS depth
+            FROM (SELECT *, {self._path_number("path")} AS path_number FROM ({read})) AS p
+            JOIN (
+                SELECT one.1 AS run, one.2 AS begin, one.3 AS end, one.4 AS depth,
+                    one.5 AS series, one.6 AS path_number
+                FROM (SELECT arrayJoin(arrayZip(
+                    {{runs:Array(UInt64)}}, {{begins:Array(Int64)}}, {{ends:Array(Int64)}},
+                    {{depths:Array(UInt32)}}, {{series:Array(UInt32)}},
+                    {{numbers:Array(UInt32)}})) AS one)
+            ) AS j ON p.run = j.run AND p.path_number = j.path_number
+            WHERE p.x >= j.begin AND p.x < j.end
+        """
+        return self._named(sql, given)
+
+    def _number(self, place: int, path: str) -> int:
+        return place * len(self._paths) + self._number_of[path]
+
+    def _path_number(self, path: str) -> str:
+        return (
+            f"transform({path}, {{all_paths:Array(String)}},"
+            f" {{path_numbers:Array(UInt32)}}, toUInt32(0))"
+        )
+
+    def _series(self, place: str, path: str) -> str:
+        return f"toUInt32({place} * {len(self._paths)} + {self._path_number(path)})"
+
+    def _named(self, sql: str, given: Mapping[str, object]) -> str:
+        """The SQL with these parameters under names of their own."""
+        number = len(self._branches)
+        for name, value in given.items():
+            if name == "project":
+                continue
+            sql = sql.replace(f"{{{name}:", f"{{{name}_{number}:")
+            self.parameters[f"{name}_{number}"] = value
+        return sql
+
+
+def _one_each(rows: Sequence[Rows]) -> bool:
+    return len({(one.place, one.path) for one in rows}) == len(rows)

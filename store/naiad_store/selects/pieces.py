@@ -1,0 +1,176 @@
+"""Of which rows a chart is made: rollups where they are right and fine enough, points elsewhere.
+
+Enters: what is rolled of each series, whose points stand for whose, the columns of the chart.
+Leaves: pieces that cover, of every series, each step of the chart's range once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from naiad_proto.steps import MAX_MICRO_STEP
+from naiad_store.selects.rolled import Rolled, Series, Stretch
+from naiad_store.selects.rolling import TIER, TIERS
+
+
+class Rows(NamedTuple):
+    """Rows of `rollups` with buckets [low, high) of 2**k micro-steps."""
+
+    place: int
+    path: str
+    run: int
+    k: int
+    edition: int
+    low: int
+    high: int
+
+
+class Points(NamedTuple):
+    """Points with micro-steps [begin, end). Of those of several pieces with one step that of the
+    least `depth` counts; where nothing else can be there, `shared` is False."""
+
+    place: int
+    path: str
+    run: int
+    begin: int
+    end: int
+    depth: int = 0
+    shared: bool = False
+
+
+class Zone(NamedTuple):
+    """Where the points of `run` stand for those of a place: micro-steps [begin, end)."""
+
+    run: int
+    begin: int
+    end: int
+    depth: int
+    shared: bool
+
+
+def zones(
+    sources: Sequence[tuple[int, int]], path: str, own_lowest: Mapping[Series, int]
+) -> Iterator[Zone]:
+    """`sources`: (run, until) from the run itself back to its oldest ancestor. `own_lowest`: of
+    descendants that have points where an ancestor's count too."""
+    shared_from, shared_to = MAX_MICRO_STEP + 1, 0
+    for (run, _), (_, until) in itertools.pairwise(sources):
+        lowest = own_lowest.get((run, path))
+        if lowest is not None and lowest <= until:
+            shared_from, shared_to = min(shared_from, lowest), max(shared_to, until + 1)
+    for depth, (run, until) in enumerate(sources):
+        begin = sources[depth + 1][1] + 1 if depth + 1 < len(sources) else 0
+        end = until + 1
+        if shared_from >= shared_to:
+            yield Zone(run, begin, end, depth, False)
+            continue
+        # Before, in and behind what they share.
+        yield Zone(run, begin, min(end, shared_from), depth, False)
+        yield Zone(run, shared_from, min(end, shared_to), depth, True)
+        yield Zone(run, max(begin, shared_to), end, depth, False)
+
+
+@dataclass(slots=True)
+class Pieces:
+    """Of the columns of 2**k micro-steps in [begin, end), which lie on their edges."""
+
+    k: int
+    begin: int
+    end: int
+    rows: list[Rows]
+    points: list[Points]
+
+    def add(
+        self, place: int, path: str, zone: Zone, known: Rolled | None, last: int | None
+    ) -> None:
+        """`last`: of the source's series the highest step, where that is known."""
+        begin, end = max(zone.begin, self.begin), min(zone.end, self.end)
+        if begin >= end:
+            return
+        if zone.shared or known is None:
+            self._points(place, path, zone, begin, end)
+            return
+        tail = max(begin, known.end)
+        if last is not None:
+            end = min(end, max(last + 1, known.end))
+        if tail < end:
+            self._points(place, path, zone, tail, end)
+        for stretch in known.stretches:
+            if stretch.begin >= end:
+                break
+            inside = max(begin, stretch.begin), min(end, stretch.end)
+            if inside[0] < inside[1]:
+                self._stretch(place, path, zone, stretch, inside, known.dirty)
+
+    def _points(self, place: int, path: str, zone: Zone, begin: int, end: int) -> None:
+        if begin < end:
+            self.points.append(Points(place, path, zone.run, begin, end, zone.depth, zone.shared))
+
+    def _stretch(
+        self,
+        place: int,
+        path: str,
+        zone: Zone,
+        stretch: Stretch,
+        inside: tuple[int, int],
+        dirty: Sequence[tuple[int, int]],
+    ) -> None:
+        begin, end = inside
+        if stretch.k > self.k:
+            self._points(place, path, zone, begin, end)
+            return
+        level = stretch.k + min(TIERS, (self.k - stretch.k) // TIER) * TIER
+        for dirty_begin, dirty_end in dirty:
+            low, high = max(begin, dirty_begin), min(end, dirty_end)
+            if low < high:
+                self._clean(place, path, zone, stretch, begin, low, level)
+                self._points(place, path, zone, low, high)
+                begin = high
+        self._clean(place, path, zone, stretch, begin, end, level)
+
+    def _clean(
+        self, place: int, path: str, zone: Zone, stretch: Stretch, begin: int, end: int, level: int
+    ) -> None:
+        """From coarse to fine: what no whole bucket of a level covers is left to the next."""
+        if begin >= end:
+            return
+        if level < stretch.k:
+            self._points(place, path, zone, begin, end)
+            return
+        low = begin >> level
+        if begin != stretch.since:
+            # Buckets of which the edition has all points.
+            low = -(-begin >> level)
+        high = end >> level
+        if low >= high:
+            self._clean(place, path, zone, stretch, begin, end, level - TIER)
+            return
+        self.rows.append(Rows(place, path, zone.run, level, stretch.edition, low, high))
+        if begin != stretch.since:
+            self._clean(place, path, zone, stretch, begin, low << level, level - TIER)
+        self._clean(place, path, zone, stretch, high << level, end, level - TIER)
+
+
+def neighbours(pieces: Sequence[Points], most: int) -> list[list[Points]]:
+    """Pieces that begin and end at about the same steps together, since one read goes from the
+    first beginning to the last end; `most` groups or fewer."""
+    groups: list[list[Points]] = []
+    begin = end = 0
+    for piece in sorted(pieces, key=lambda one: (one.begin, one.end)):
+        length = piece.end - piece.begin
+        apart = piece.begin > end or piece.begin - begin > 4 * length
+        if not groups or apart or piece.end - begin > 4 * max(length, end - begin):
+            groups.append([])
+            begin, end = piece.begin, piece.end
+        groups[-1].append(piece)
+        end = max(end, piece.end)
+    while len(groups) > most:
+        # The closest ones.
+        at = min(
+            range(len(groups) - 1), key=lambda one: groups[one + 1][-1].end - groups[one][0].begin
+        )
+        groups[at : at + 2] = [groups[at] + groups[at + 1]]
+    return groups

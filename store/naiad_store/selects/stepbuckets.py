@@ -1,0 +1,239 @@
+"""Buckets by step: from rollups where these are right, from points elsewhere, always exact."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from naiad_proto.steps import MAX_MICRO_STEP, MICRO
+from naiad_store.selects.gathering import Gathering
+from naiad_store.selects.grid import BUCKETS, WORDS, Grid
+from naiad_store.selects.m4 import as_bucket
+from naiad_store.selects.pieces import Pieces, Zone, zones
+from naiad_store.selects.rolled import Rolled, Series, rolled
+from naiad_store.selects.rolling import count
+from naiad_store.selects.scope import PREVIEW, Scope
+from naiad_store.store import Store
+
+_COUNTED = BUCKETS.names[4:]
+
+
+def step_buckets(
+    store: Store,
+    scope: Scope,
+    paths: Sequence[str],
+    begin: int | None,
+    end: int | None,
+    columns: int,
+    previews: bool,
+    settings: Mapping[str, object] | None,
+) -> Iterator[pa.RecordBatch]:
+    """`begin`, `end`: micro-steps, both in, None for where there are points. Batches as
+    `BUCKETS`, in order."""
+    paths = sorted(set(paths))
+    if not paths or not scope.runs:
+        return
+    question = _Question(store, scope, paths, settings)
+    if not previews:
+        # A preview is in no rollup.
+        question.look()
+    if begin is None or end is None:
+        ends = question.ends(previews)
+        if ends is None:
+            return
+        begin = ends[0] if begin is None else begin
+        end = ends[1] if end is None else end
+    if end < begin:
+        return
+    grid = Grid.over(begin, end, columns)
+    yield from question.answer(grid, previews)
+
+
+class _Question:
+    def __init__(
+        self,
+        store: Store,
+        scope: Scope,
+        paths: list[str],
+        settings: Mapping[str, object] | None,
+    ) -> None:
+        self._store = store
+        self._scope = scope
+        self._paths = paths
+        self._settings = settings
+        self._known: dict[Series, Rolled] = {}
+        # The highest step of each rolled series, where `series` has it.
+        self._last: dict[Series, int] = {}
+        # place -> (run, until) from the run itself back.
+        self._sources: dict[int, list[tuple[int, int]]] = {}
+        # path -> places of which one source at least is rolled.
+        self._rolled: dict[str, set[int]] = {}
+
+    def look(self) -> None:
+        """What is rolled of the series in question."""
+        scope = self._scope
+        self._known = rolled(self._store, scope.project, scope.sources, self._paths, self._settings)
+        if not self._known:
+            return
+        if scope.stretches is None:
+            self._sources = {
+                place: [(run, MAX_MICRO_STEP)]
+                for place, run in zip(scope.numbers, scope.runs, strict=True)
+            }
+        else:
+            for one in sorted(scope.stretches, key=lambda each: (each.place, each.depth)):
+                self._sources.setdefault(one.place, []).append((one.source, one.until))
+        runs_of: dict[str, set[int]] = {}
+        for run, path in self._known:
+            runs_of.setdefault(path, set()).add(run)
+        for path, runs in runs_of.items():
+            self._rolled[path] = {
+                place
+                for place, sources in self._sources.items()
+                if any(run in runs for run, _ in sources)
+            }
+        self._last = self._last_steps()
+
+    def _last_steps(self) -> dict[Series, int]:
+        runs = {run for places in self._rolled.values() for place in places
+                for run, _ in self._sources[place]}  # fmt: skip
+        found = self._store.query(
+            "SELECT run, path, reinterpret(step, 'Int64') AS last FROM series FINAL"
+            " WHERE project = {project:String} AND path IN {paths:Array(String)}"
+            " AND type = 'float_series' AND run IN {runs:Array(UInt64)} AND committed",
+            {
+                "project": self._scope.project,
+                "paths": sorted(self._rolled),
+                "runs": sorted(runs),
+            },
+            self._settings,
+        )
+        runs_, paths, last = (column.to_pylist() for column in found.columns)
+        return dict(zip(zip(runs_, paths, strict=True), last, strict=True))
+
+    # --- where the points are -----------------------------------------------------------------
+
+    def ends(self, previews: bool) -> tuple[int, int] | None:
+        """The lowest and the highest step of all points in question, or hardly beyond."""
+        lows: list[int] = []
+        highs: list[int] = []
+        keep = "1" if previews else f"NOT ({PREVIEW})"
+        for part, paths in self._parts():
+            given: dict[str, object] = {}
+            # A replaced row has its point's step, and a preview's step is a point's only if the
+            # preview counts, so steps need no deduplication.
+            sql = part.points("points", {}, paths, given, keep=keep, final=False)
+            (found,) = self._store.query(
+                f"SELECT count() AS rows, min(x) AS low, max(x) AS high FROM ({sql})",
+                given, self._settings,
+            ).to_pylist()  # fmt: skip
+            if found["rows"]:
+                lows.append(found["low"])
+                highs.append(found["high"])
+        if self._known:
+            lowest = self._lowest()
+            for path, places in self._rolled.items():
+                for place in places:
+                    for run, until in self._sources[place]:
+                        low, high = lowest.get((run, path)), self._last.get((run, path))
+                        if low is not None and low <= until:
+                            lows.append(low)
+                            highs.append(min(until, low if high is None else max(high, low)))
+        return (min(lows), max(highs)) if lows else None
+
+    def _lowest(self) -> dict[Series, int]:
+        """Of the series of places that are rolled, in whole or in part."""
+        found = {series: known.lowest for series, known in self._known.items()}
+        # What came late may lie below.
+        asked = {
+            series: (known.dirty[0][0], known.dirty[-1][1])
+            for series, known in self._known.items()
+            if known.dirty
+        }
+        for path, places in self._rolled.items():
+            for place in places:
+                for run, _ in self._sources[place]:
+                    if (run, path) not in found:
+                        asked[run, path] = (0, MAX_MICRO_STEP + 1)
+        for series, counted in count(self._store, self._scope.project, asked).items():
+            found[series] = min(counted.lowest, found.get(series, counted.lowest))
+            self._last[series] = max(counted.highest, self._last.get(series, 0))
+        return found
+
+    def _own_lowest(self) -> dict[Series, int]:
+        """Of forks that have points of their own where their ancestors' count, the lowest."""
+        cuts: dict[Series, tuple[int, int]] = {}
+        for path, places in self._rolled.items():
+            for place in places:
+                sources = self._sources[place]
+                for (run, _), (_, until) in itertools.pairwise(sources):
+                    _, before = cuts.get((run, path), (0, 0))
+                    cuts[run, path] = (0, max(before, until + 1))
+        found = count(self._store, self._scope.project, cuts)
+        return {series: counted.lowest for series, counted in found.items()}
+
+    def _parts(self) -> Iterator[tuple[Scope, list[str]]]:
+        """What is read from points alone: places of which nothing is rolled, with paths."""
+        everything = set(self._scope.numbers)
+        groups: dict[frozenset[int], list[str]] = {}
+        for path in self._paths:
+            places = frozenset(everything - self._rolled.get(path, set()))
+            if places:
+                groups.setdefault(places, []).append(path)
+        for places, paths in groups.items():
+            whole = len(places) == len(everything)
+            yield self._scope if whole else self._scope.part(places), paths
+
+    # --- the answer ---------------------------------------------------------------------------
+
+    def answer(self, grid: Grid, previews: bool) -> Iterator[pa.RecordBatch]:
+        gathering = Gathering(self._scope.project, self._paths, grid.k)
+        for part, paths in self._parts():
+            gathering.add_points_of(part, paths, grid.low, grid.high + 1, previews=previews)
+        if self._known:
+            gathering.add(self._pieces(grid))
+        sql = gathering.sql()
+        if not sql:
+            return
+        batches = self._store.stream(
+            f"SELECT series, column, {as_bucket(MICRO)} FROM ({sql})",
+            gathering.parameters,
+            self._settings,
+        )
+        names = pa.array(self._paths, pa.string())
+        for batch in batches:
+            if batch.num_rows:
+                yield _as_buckets(batch, names, grid.k)
+
+    def _pieces(self, grid: Grid) -> Pieces:
+        pieces = Pieces(grid.k, max(grid.low, 0), grid.high + 1, [], [])
+        forks = self._scope.stretches is not None
+        own_lowest = self._own_lowest() if forks else {}
+        for path, places in sorted(self._rolled.items()):
+            for place in sorted(places):
+                sources = self._sources[place]
+                if len(sources) == 1:
+                    ((run, until),) = sources
+                    found = iter((Zone(run, 0, until + 1, 0, False),))
+                else:
+                    found = zones(sources, path, own_lowest)
+                for zone in found:
+                    series = (zone.run, path)
+                    pieces.add(place, path, zone, self._known.get(series), self._last.get(series))
+        return pieces
+
+
+def _as_buckets(batch: pa.RecordBatch, names: pa.Array, k: int) -> pa.RecordBatch:
+    series = batch.column(0).to_numpy()
+    column = batch.column(1).to_numpy()
+    place, path = np.divmod(series, np.uint32(len(names)))
+    of_path = pa.DictionaryArray.from_arrays(path.astype(np.int32), names)
+    arrays = [
+        pa.array(place), of_path.cast(WORDS),
+        pa.array((column << k) / MICRO), pa.array(((column + 1) << k) / MICRO),
+    ]  # fmt: skip
+    arrays += [batch.column(name) for name in _COUNTED]
+    return pa.record_batch(arrays, schema=BUCKETS)
