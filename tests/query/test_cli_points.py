@@ -35,6 +35,8 @@ def test_a_line_of_figures_for_each_metric() -> None:
         ["adam-1", "loss", "3", "0.0", "2.0", "7.0", "7.0", "9.0", "8.0", "0"],
     ]  # fmt: skip
     assert [line[1] for line in lines("metrics", "acc", "--match", "adam")] == ["metric", "acc"]
+    chosen = lines("metrics", "loss", "--filter", "lr < 1 and loss.count > 2")
+    assert [line[0] for line in chosen] == ["run", "sgd"]
     own = lines("metrics", "--run", "fork", "--own-points")
     assert own[1][2:5] == ["2", "2.0", "3.0"]
     (found,) = json.loads(
@@ -99,6 +101,7 @@ def test_on_a_terminal() -> None:
         (["metrics", "--json", "--csv"], 2, "two forms; ask for one"),
         (["metrics", "--project", ""], 2, "name the project: --project WORKSPACE/NAME"),
         (["metrics", "--match", "("], 1, "not a regular expression that RE2 takes"),
+        (["metrics", "--filter", "lr >"], 1, "filter, column 5: expected a value"),
         (["export", "points", "x.csv"], 2, "'points' is not one of 'runs', 'metrics', 'series'"),
         (["export", "metrics", "x.txt"], 2, "ends in neither .parquet nor .csv; say --format"),
         (["export", "runs", "x.csv", "--step-range", "1:"], 2, "are about points, not runs"),
@@ -142,7 +145,7 @@ def test_runs_as_parquet(tmp_path: Path) -> None:
 def test_runs_as_csv(tmp_path: Path) -> None:
     file = exported(
         tmp_path, "runs", str(tmp_path / "x"), "--format", "csv", "--run", "sgd",
-        "--attributes", "^(note|sys/tags|when|loss)$",
+        "--attributes", "^(note|sys/tags|when|loss)$", "--filter", "depth exists",
     )  # fmt: skip
     (row,) = csv.DictReader(io.StringIO(file.read_text()))
     assert row == {

@@ -95,7 +95,7 @@ class Replay(EventLog):
         return frozenset()
 
     async def forget(self, group: str) -> None:
-        raise EventLogError("a replay forgets nobody")
+        raise EventLogError("a replay forgets no group")
 
     async def retain(
         self,

@@ -540,7 +540,7 @@ CREATE TABLE IF NOT EXISTS `naiad`.`rollups` ON CLUSTER 'main'
     positive_infinities UInt64 CODEC(ZSTD(1)),
     negative_infinities UInt64 CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedReplacingMergeTree
+ENGINE = ReplicatedReplacingMergeTree(edition)
 ORDER BY (project, path, k, run, edition, bucket)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
@@ -574,7 +574,7 @@ CREATE TABLE IF NOT EXISTS `naiad`.`dirty_stretches` ON CLUSTER 'main'
     begin Int64,
     end Int64
 )
-ENGINE = ReplicatedReplacingMergeTree
+ENGINE = ReplicatedReplacingMergeTree(generation)
 ORDER BY (project, path, run, generation, log_partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
