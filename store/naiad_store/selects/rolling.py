@@ -8,7 +8,7 @@ from typing import Any
 
 from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_store.selects.m4 import AS_ROLLUP, GATHERED, NEUTRAL, OF_POINTS, OF_ROLLUP, ROLLUP
-from naiad_store.selects.rolled import EPOCH_SHIFT, Series
+from naiad_store.selects.rolled import COUNTING, Series
 from naiad_store.selects.scope import PREVIEW
 from naiad_store.selects.steps import decimal
 from naiad_store.store import Store
@@ -201,8 +201,7 @@ def long_series(
         ) AS p
         LEFT JOIN (
             SELECT project, path, run, sum(points) AS points FROM rolled FINAL
-            WHERE (log_partition, bitShiftRight(version, {EPOCH_SHIFT})) IN
-                (SELECT log_partition, max(epoch) FROM rollers GROUP BY log_partition)
+            WHERE {COUNTING}
             GROUP BY project, path, run
         ) AS d ON p.project = d.project AND p.path = d.path AND p.run = d.run
         JOIN (SELECT DISTINCT project, run, run_id FROM runs) AS r
@@ -228,8 +227,7 @@ def dirty_series(store: Store, partitions: Iterable[int]) -> list[dict[str, Any]
         JOIN (
             SELECT project, path, run, min(marks_through) AS marks_through FROM rolled FINAL
             WHERE begin < end AND log_partition IN {{numbers:Array(UInt32)}}
-                AND (log_partition, bitShiftRight(version, {EPOCH_SHIFT})) IN
-                (SELECT log_partition, max(epoch) FROM rollers GROUP BY log_partition)
+                AND {COUNTING}
             GROUP BY project, path, run
         ) AS d ON m.project = d.project AND m.path = d.path AND m.run = d.run
         JOIN (SELECT DISTINCT project, run, run_id FROM runs) AS r

@@ -101,7 +101,13 @@ class Story:
         assert len(set(order)) == len(order)
         if not rows:
             return 0
-        (width,) = {round((r["to_x"] - r["from_x"]) * MICRO) for one in rows.values() for r in one}
+        # Far out a double can't tell the steps of the edges quite.
+        (k,) = {
+            round(math.log2((r["to_x"] - r["from_x"]) * MICRO))
+            for one in rows.values()
+            for r in one
+        }
+        width = 1 << k
         # At least as many as wanted, and no more than about twice as many.
         assert width == 1 or (high - low + 1) / width >= columns
         assert width * 2 > (high - low + 1) // columns
@@ -121,7 +127,7 @@ def _same(
     columns: dict[int, list[tuple[int, float]]] = {}
     for at, y in points:
         columns.setdefault(at // width, []).append((at, y))
-    assert [round(row["from_x"] * MICRO) // width for row in rows] == sorted(columns)
+    assert [round(row["from_x"] * MICRO / width) for row in rows] == sorted(columns)
     drawn: list[tuple[int, float]] = []
     for row, (_, inside) in zip(rows, sorted(columns.items()), strict=True):
         x = np.array([at for at, _ in inside], np.int64)
@@ -145,7 +151,7 @@ def _same(
             assert (row[f"{name}_x"], row[f"{name}_y"]) == (x[at] / MICRO, y[at]), name
         assert row["sum_y"] == pytest.approx(float(np.sum(y)), rel=1e-9, abs=1e-6)
         drawn += sorted({(round(row[f"{name}_x"] * MICRO), row[f"{name}_y"]) for name in names})
-    if last - first < 3000:
+    if last - first < 3000 and (last + 1) * width < 1 << 53:
         real = [(at, y) for at, y in points if math.isfinite(y)]
         assert raster(drawn, first * width, width, last - first + 1, 60) == raster(
             real, first * width, width, last - first + 1, 60
