@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VIEW = r"there is no view '.*'; there are runs, points, attributes"
+VIEW = r"there is no view '.*'; there are runs, configs, points, attributes"
 TABLE_FUNCTION = "is a table function, and there are none here; read the views"
 FUNCTION = "there is no function .* here: those of ClickHouse are allowed that look at nothing but"
 ALONE = "name a view alone; there are runs"

@@ -98,6 +98,19 @@ class Histogram:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @property
+    def type(self) -> str:
+        """COUNTING or DENSITY; with `edges` and `values` as neptune_query names its parts."""
+        return "DENSITY" if self.counts is None else "COUNTING"
+
+    @property
+    def edges(self) -> Sequence[float]:
+        return self.bin_edges
+
+    @property
+    def values(self) -> Sequence[float]:
+        return (self.densities if self.counts is None else self.counts) or []
+
     def message(self) -> pb.Histogram:
         """As it travels."""
         made = pb.Histogram(edges=self.bin_edges)

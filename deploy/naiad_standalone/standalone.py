@@ -48,8 +48,9 @@ from naiad_serve.httpserver import HttpServer
 from naiad_serve.logwatch import watch_log
 from naiad_serve.readiness import Readiness
 from naiad_serve.supervision import Consumer, keep_running
-from naiad_standalone.control import Control, Say
+from naiad_standalone.control import Control, Say, Task
 from naiad_standalone.datafolder import DataFolder
+from naiad_standalone.grouping import groups
 from naiad_standalone.options import Options
 from naiad_standalone.reviewing import review
 from naiad_standalone.snapshotting import contents, rollups, snapshot
@@ -240,10 +241,14 @@ class Standalone:
         async def dead(request: dict[str, Any], _say: Say) -> dict[str, Any]:
             return await review(event_log, request)
 
-        control = Control(
-            self._folder.path,
-            {"snapshot": take, "check": check, "check rollups": check_rollups, "dead": dead},
-        )
+        async def reading(request: dict[str, Any], _say: Say) -> dict[str, Any]:
+            return await groups(event_log, request)
+
+        tasks: dict[str, Task] = {
+            "snapshot": take, "check": check, "check rollups": check_rollups,
+            "dead": dead, "groups": reading,
+        }  # fmt: skip
+        control = Control(self._folder.path, tasks)
         await control.start()
         self._ending.push_async_callback(control.stop)
 

@@ -1,14 +1,16 @@
 """Users' SQL: one read-only statement over the documented views.
 
-Three fences, each of which would do: the statement is parsed, may name nothing but the views and
-functions that only compute, and is written anew (`naiad_query.statements`); the views in it hold
-only the projects that the principal may read; the store is asked read-only, with limits.
+Four fences, each of which would do against most of what one may try: the statement is parsed, may
+name nothing but the views and functions that only compute, and is written anew
+(`naiad_query.statements`); the views in it hold only the projects that the principal may read; so
+does each of the store's own tables, by a filter that the engine puts before whatever reads it; and
+the store is asked read-only, with limits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from types import MappingProxyType
 
 import grpc
@@ -35,7 +37,9 @@ from naiad_store.selects import views
 MAX_ROWS = 1_000_000
 DEFAULT_ROWS = 100_000
 MAX_SECONDS = 60
+# That the store may use for one statement, and of an answer.
 MAX_BYTES = 4 * 1024**3
+MAX_ANSWER_BYTES = 1 << 29
 
 
 class Sql:
@@ -43,30 +47,46 @@ class Sql:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # Looked up once; the engine's functions don't change while it runs.
+        # Looked up once; the engine's functions don't change while it runs, nor do the tables.
         self._functions: Functions | None = None
+        self._tables: Mapping[str, bool] | None = None
 
-    def execute(self, principal: Principal, request: pb.ExecuteSqlRequest) -> pa.Table:
-        """The rows. Raises Refused for a statement that is not allowed, fails or needs too
-        much."""
+    def execute(
+        self, principal: Principal, request: pb.ExecuteSqlRequest
+    ) -> Generator[pa.RecordBatch]:
+        """The rows as they come: at least one batch, which is empty where there are none. Raises
+        Refused for a statement that is not allowed, fails or needs too much; before the first row
+        where no limit was given, so that nobody takes a part for the whole."""
         if request.limit > MAX_ROWS:
             raise invalid(f"limit is {request.limit:,}; at most {MAX_ROWS:,} rows are given")
         statement = parsed(request.sql)
         if isinstance(statement, exp.Describe | exp.Show | exp.Command):
-            return self._about(request.sql)
+            yield from self._about(request.sql).combine_chunks().to_batches()
+            return
         question = judged(statement, self.functions())
         # One more than is given by default tells whether something would be missing.
         limit = request.limit or DEFAULT_ROWS + 1
         before = with_views(question, principal)
-        columns = self._ask(f"DESCRIBE TABLE ({before}SELECT * FROM ({question.sql}))")
-        found = self._ask(f"{before}SELECT {_shown(columns)} FROM ({question.sql}) LIMIT {limit}")
-        if not request.limit and found.num_rows > DEFAULT_ROWS:
-            raise Refused(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"there are more than {DEFAULT_ROWS:,} rows. Ask for fewer, or say how many are"
-                f" wanted: --limit N or limit=N, up to {MAX_ROWS:,}",
-            )
-        return found
+        settings = self.fence(principal)
+        columns = self._ask(f"DESCRIBE TABLE ({before}SELECT * FROM ({question.sql}))", settings)
+        found = self._answer(
+            f"{before}SELECT {_shown(columns)} FROM ({question.sql}) LIMIT {limit}", settings
+        )
+        if request.limit:
+            yield from found
+            return
+        waiting = []
+        rows = 0
+        for batch in found:
+            waiting.append(batch)
+            rows += batch.num_rows
+            if rows > DEFAULT_ROWS:
+                raise Refused(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"there are more than {DEFAULT_ROWS:,} rows. Ask for fewer, or say how many are"
+                    f" wanted: --limit N or limit=N, up to {MAX_ROWS:,}",
+                )
+        yield from waiting
 
     def functions(self) -> Functions:
         """Raises StoreError."""
@@ -74,9 +94,43 @@ class Sql:
             self._functions = Functions.of(self._store)
         return self._functions
 
-    def _ask(self, sql: str) -> pa.Table:
+    def fence(self, principal: Principal) -> dict[str, object]:
+        """Settings under which the store is asked for `principal`. Raises StoreError."""
+        if self._tables is None:
+            self._tables = views.tables(self._store)
+        allowed = projects_of(principal)
+        filters = {}
+        for table, has_project in self._tables.items():
+            if has_project and allowed is not None:
+                filters[f"{self._store.database}.{table}"] = allowed
+            elif not has_project and table not in views.SHARED:
+                filters[f"{self._store.database}.{table}"] = "0"
+        pairs = ", ".join(f"{_text(table)}: {_text(allowed)}" for table, allowed in filters.items())
+        return {
+            "readonly": 1,
+            "max_execution_time": MAX_SECONDS,
+            "max_memory_usage": MAX_BYTES,
+            "additional_table_filters": f"{{{pairs}}}",
+        }
+
+    def _ask(self, sql: str, settings: Mapping[str, object]) -> pa.Table:
         try:
-            return self._store.query(sql, settings=fence())
+            return self._store.query(sql, settings=settings)
+        except StoreError as error:
+            raise refused(error) from error
+
+    def _answer(self, sql: str, settings: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
+        size = 0
+        try:
+            for batch in self._store.stream(sql, settings=settings):
+                size += batch.nbytes
+                if size > MAX_ANSWER_BYTES:
+                    raise Refused(
+                        grpc.StatusCode.RESOURCE_EXHAUSTED,
+                        f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB; ask for fewer"
+                        " rows or columns",
+                    )
+                yield batch
         except StoreError as error:
             raise refused(error) from error
 
@@ -99,9 +153,13 @@ class Sql:
         )
 
 
-def fence() -> dict[str, object]:
-    """Settings under which the store is asked."""
-    return {"readonly": 1, "max_execution_time": MAX_SECONDS, "max_memory_usage": MAX_BYTES}
+def projects_of(principal: Principal) -> str | None:
+    """SQL: a condition that the rows which `principal` may read meet; None for all."""
+    if principal.read is None:
+        return None
+    # A name that isn't one is in no row; and it could end the quotes.
+    names = [name for name in sorted(principal.read) if not check_project(name)]
+    return f"project IN ({', '.join(map(_text, names))})" if names else "0"
 
 
 def with_views(
@@ -109,12 +167,8 @@ def with_views(
 ) -> str:
     """The views of the question, which hold only what `principal` may read; and SELECTs of
     `others`, which everyone may."""
-    allowed = ""
-    if principal.read is not None:
-        # A name that isn't one is in no row; and it could end the quotes.
-        names = [name for name in sorted(principal.read) if not check_project(name)]
-        quoted = ", ".join(f"'{name}'" for name in names)
-        allowed = f" WHERE project IN ({quoted})" if names else " WHERE 0"
+    condition = projects_of(principal)
+    allowed = "" if condition is None else f" WHERE {condition}"
     clauses = [
         f'"{VIEW}{name}" AS (SELECT * FROM {views.VIEWS[name]}{allowed})'
         for name in sorted(question.views)
@@ -157,3 +211,8 @@ def refused(error: StoreError) -> Refused:
             error.code or BAD_ARGUMENTS,
         )
     return invalid(message, error.code or BAD_ARGUMENTS)
+
+
+def _text(text: str) -> str:
+    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{quoted}'"

@@ -4,54 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support_cli import lines, naiad, on_a_terminal, refused
 from support_query import Reading, Spool
 
-from naiad.cli import main
-
 pytestmark = pytest.mark.usefixtures("environment")
-
-
-def naiad(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(main, arguments, input=stdin, prog_name="naiad")
-
-
-def lines(*arguments: str, stdin: str | None = None) -> list[list[str]]:
-    done = naiad(*arguments, stdin=stdin)
-    assert done.exit_code == 0, done.output
-    return [line.split("\t") for line in done.stdout.splitlines()]
-
-
-def refused(*arguments: str, status: int = 1) -> str:
-    done = naiad(*arguments)
-    assert (done.exit_code, done.stdout) == (status, "")
-    return done.stderr
-
-
-def on_a_terminal(*arguments: str, columns: int = 100) -> list[str]:
-    """What a person sees who has so many columns."""
-    screen, end = pty.openpty()
-    command = [sys.executable, "-m", "naiad", *arguments]
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb", "TZ": "UTC"}
-    with subprocess.Popen(command, stdout=end, stdin=end, env=environment) as process:
-        os.close(end)
-        seen = b""
-        try:
-            while piece := os.read(screen, 65536):
-                seen += piece
-        except OSError:
-            # Linux' way of saying that the other end is closed.
-            pass
-    os.close(screen)
-    assert process.returncode == 0
-    return [line.rstrip() for line in seen.decode().splitlines()]
 
 
 def test_runs_in_a_pipe_are_whole_lines() -> None:
@@ -119,7 +78,7 @@ def test_columns_may_be_given_together_or_apart() -> None:
         (["runs", "list", "--colums", "x"], 2, "No such option"),
         (["runs", "list", "--token", "naiad_wrong"], 1, "token"),
         (["runs", "list", "--url", "http://x"], 1, "http://x"),
-        (["sql"], 2, "Missing argument 'STATEMENT'"),
+        (["sql"], 2, "give one statement: naiad sql"),
         (["sql", "select 1", "select 2"], 2, "unexpected extra argument"),
         (["sql", "--jsn", "select 1"], 2, "No such option"),
         (["sql", "select x from points"], 1,

@@ -23,7 +23,10 @@ from naiad_serve.address import Address, listening_socket
 from naiad_serve.httpserver import HttpServer
 
 OTHER = "rivals/secret"
-VIEWS = ["attributes", "files", "histograms", "points", "runs", "series", "strings", "tags"]
+VIEWS = [
+    "attributes", "configs", "files", "histograms", "logs", "points", "runs", "series", "strings",
+    "tags",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +179,7 @@ def test_a_view_may_be_named_with_its_database(all_of_it: Client, port: int, tok
 
 
 ANSWERED = {
-    "select * from system.tables": 8,
+    "select * from system.tables": 10,
     "select (select count() from system.tables)": 1,
     "select hostName(), 1": 1,
     "select fqdn()": 1,

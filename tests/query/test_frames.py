@@ -22,6 +22,7 @@ from naiad.exceptions import (
     NaiadValueError,
 )
 from naiad.query import runs
+from naiad.query.exceptions import ConflictingAttributeTypes
 from naiad.query.filters import Attribute, AttributeFilter
 from naiad.query.types import File
 
@@ -100,22 +101,39 @@ def test_without_attributes_a_table_is_its_index() -> None:
     frame = runs.fetch_runs_table()
     assert frame.shape == (4, 0)
     assert list(frame.index) == ["fork", "sgd", "adam-2", "adam-1"]
-    assert runs.fetch_runs_table(runs=[], attributes="").shape == (0, 0)
+    assert runs.fetch_runs_table(runs=["nobody"], attributes="").shape == (0, 0)
 
 
-def test_a_path_with_two_types_gives_both_and_says_which() -> None:
-    frame = runs.fetch_runs_table(attributes=["lr", "loss"], sort_by="sys/id", sort_direction="asc")
-    assert list(frame.columns) == ["lr:float", "lr:int", "loss"]
+def test_a_path_with_two_types_needs_a_word() -> None:
+    with pytest.raises(ConflictingAttributeTypes, match=r"'lr' is float and int\. Ask"):
+        runs.fetch_runs_table(attributes=["lr", "loss"])
+    frame = runs.fetch_runs_table(
+        attributes=["lr", "loss"], sort_by="sys/id", sort_direction="asc",
+        type_suffix_in_column_names=True,
+    )  # fmt: skip
+    assert list(frame.columns) == ["loss:float_series", "lr:float", "lr:int"]
     assert rows(frame) == [
-        ("adam-1", None, 1, 7.0), ("adam-2", 0.1, None, 4.0), ("fork", None, 1, 60.0),
-        ("sgd", 0.01, None, -math.inf),
+        ("adam-1", 7.0, None, 1), ("adam-2", 4.0, 0.1, None), ("fork", 60.0, None, 1),
+        ("sgd", -math.inf, 0.01, None),
     ]  # fmt: skip
-    frame = runs.fetch_runs_table(attributes=["loss"], type_suffix_in_column_names=True)
-    assert list(frame.columns) == ["loss:float_series"]
     only = AttributeFilter(name=["lr"], type="float")
     assert list(runs.fetch_runs_table(attributes=only).columns) == ["lr"]
     frame = runs.fetch_runs_table(sort_by=Attribute("lr", type="float"), sort_direction="asc")
     assert list(frame.index) == ["sgd", "adam-2", "fork", "adam-1"]
+
+
+def test_filters_of_attributes_add_up() -> None:
+    either = AttributeFilter(name="^l", type="int") | AttributeFilter(["note"])
+    assert runs.list_attributes(attributes=either | AttributeFilter("^acc$")) == [
+        "acc", "lr", "note",
+    ]  # fmt: skip
+    # Of lr the int alone, though note's part has no type.
+    frame = runs.fetch_runs_table(attributes=either, type_suffix_in_column_names=True)
+    assert list(frame.columns) == ["lr:int", "note:string"]
+    both = AttributeFilter("log", "string_series") | AttributeFilter(".", "histogram_series")
+    assert list(runs.fetch_series(runs="sgd", attributes=both).columns) == ["log/out", "weights"]
+    metrics = AttributeFilter("^acc") | AttributeFilter("^loss", ["float_series", "int"])
+    assert list(runs.fetch_metrics(runs="adam", attributes=metrics).columns) == ["acc", "loss"]
 
 
 def test_values_have_types_that_hold_them() -> None:
@@ -138,7 +156,9 @@ def test_values_have_types_that_hold_them() -> None:
         "team/vision", "sgd", None,
     )  # fmt: skip
     assert repr(file) == "File('note.txt', 19 bytes)"
-    assert all(_missing(value) for value in frame.loc["fork"][:-1])
+    assert all(_missing(frame[name]["fork"]) for name in frame.columns.drop("sys/trained_time"))
+    # As pandas says it: what neptune_query's frames have too.
+    assert math.isnan(frame["weights"]["fork"])
 
 
 def test_metrics_have_a_row_per_step() -> None:
@@ -212,8 +232,8 @@ def test_nothing_found_is_an_empty_frame_of_the_same_shape() -> None:
         assert frame.shape == (0, 0)
         assert frame.index.names == ["run", "step"]
     frame = query.fetch_metric_buckets(experiments="sgd", y=["nothing"])
-    assert frame.index.names == ["experiment", "attribute", "from_x"]
-    assert frame.shape == (0, 14)
+    assert frame.columns.names == ["experiment", "metric", "bucket"]
+    assert frame.shape == (0, 0)
 
 
 def test_series_hold_strings_histograms_and_files() -> None:
@@ -235,16 +255,26 @@ def test_series_hold_strings_histograms_and_files() -> None:
     assert rows(frame) == [("sgd", 1.0, "two", at(1000))]
 
 
-def test_buckets_have_a_row_per_column_of_the_chart() -> None:
+def test_buckets_have_a_row_each_and_columns_by_run_and_metric() -> None:
     frame = runs.fetch_metric_buckets(runs="adam", y="loss", limit=1)
-    assert frame.index.names == ["run", "attribute", "from_x"]
-    names = ["to_x", "first_x", "first_y", "last_x", "last_y", "min_x", "min_y", "max_x", "max_y",
-             "sum_y", "finite_count"]  # fmt: skip
-    assert rows(frame[names]) == [
-        ("adam-1", "loss", 0, 1.048576, 0, 9, 1, 8, 1, 8, 0, 9, 17, 2),
-        ("adam-1", "loss", 1.048576, 2.097152, 2, 7, 2, 7, 2, 7, 2, 7, 7, 1),
-        ("adam-2", "loss", 0, 1.048576, 0, 5, 1, 4, 1, 4, 0, 5, 9, 2),
-    ]
+    assert frame.columns.names == ["run", "metric", "bucket"]
+    assert frame.index.tolist() == [
+        pd.Interval(0, 1.048576, "left"), pd.Interval(1.048576, 2.097152, "left"),
+    ]  # fmt: skip
+    first, second = frame["adam-1", "loss"].to_dict("records")
+    figures = {"first_x": 0, "first_y": 9, "last_x": 1, "last_y": 8, "min_x": 1, "min_y": 8,
+               "max_x": 0, "max_y": 9, "sum_y": 17, "finite_count": 2, "nan_count": 0,
+               "positive_infinity_count": 0, "negative_infinity_count": 0}  # fmt: skip
+    # The point of a first bucket is its first, of the others their last.
+    assert first == {"x": 0, "y": 9, **figures}
+    assert (second["x"], second["y"], second["finite_count"]) == (2, 7, 1)
+    alone = frame["adam-2", "loss"].iloc[1]
+    assert alone["finite_count"] == 0
+    assert math.isnan(alone["x"])
+    assert math.isnan(alone["min_y"])
+
+
+def test_buckets_of_another_axis() -> None:
     frame = query.fetch_metric_buckets(
         experiments=["forked"], y=["loss"], x="relative_time", x_range=(2, None), limit=2,
         lineage_to_the_root=False,
@@ -252,8 +282,9 @@ def test_buckets_have_a_row_per_column_of_the_chart() -> None:
     # The run's own first point is at its relative time 0.
     assert frame.empty
     frame = query.fetch_metric_buckets(experiments=["forked"], y=["loss"], x="time", limit=2)
-    assert frame["finite_count"].sum() == 4
-    assert frame["first_x"].iloc[0] == BEGIN / 1000
+    figures = frame["forked", "loss"]
+    assert figures["finite_count"].sum() == 4
+    assert figures["first_x"].iloc[0] == BEGIN / 1000
 
 
 ASK: dict[str, Callable[..., Any]] = {
@@ -274,6 +305,11 @@ ASK: dict[str, Callable[..., Any]] = {
     ("ask", "asked", "kind", "message"),
     [
         ("list", {"runs": 7}, NaiadTypeError, "runs is 7; give a regular expression as a string"),
+        ("list", {"runs": []}, NaiadValueError, "runs is an empty list; name some, or give None"),
+        ("list", {"runs": 7}, ValueError, "list of names or a Filter"),
+        ("table", {"output": "dask"}, NaiadValueError, "output is 'dask'; it is 'pandas', 'pol"),
+        ("table", {"sort_by": Attribute("loss", aggregation="min")}, NaiadValueError,
+         "sort_by is the min of a series; runs are sorted by its last value"),
         ("list", {"runs": [b"x"]}, NaiadTypeError, r"runs is \[b'x'\]"),
         ("list", {"runs": "("}, NaiadQueryError, "not a regular expression that RE2 takes"),
         ("list", {"project": "x/y"}, NaiadQueryError, "there is no project 'x/y'; there are"),
@@ -298,7 +334,7 @@ ASK: dict[str, Callable[..., Any]] = {
          "asks for type float_series; this function gives string_series, histogram_series"),
         ("buckets", {"limit": 10_001}, NaiadValueError, "limit is 10001; it is from 1 to 10,000"),
         ("buckets", {"limit": None}, NaiadValueError, "limit is None; it is from 1 to 10,000"),
-        ("buckets", {"x": "epoch"}, NaiadValueError, "x is 'epoch'; it is 'step', 'time' or"),
+        ("buckets", {"x": "epoch"}, NaiadValueError, "x is 'epoch'; it is one of 'step', "),
         ("buckets", {"x_range": (3, 2)}, NaiadValueError, r"x_range is \(3, 2\); its first number"),
         ("attribute", {"name": "x", "type": "double"}, NaiadValueError,
          "Attribute: there is no type 'double'; there are int, float"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support_cli import naiad
 from support_naiad import clean_environment
 from support_query import Reading, Spool
 
@@ -19,6 +21,9 @@ from naiad_query import asking, service
 from naiad_store.selects.buckets import BUCKETS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "query.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
+]
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -33,7 +38,7 @@ def first_steps(server: Reading) -> None:
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 12
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -47,6 +52,19 @@ def test_the_examples_run(server: Reading, token: str, tmp_path: Path, example: 
     assert done.stdout.strip()
     assert "Empty" not in done.stdout
     assert "[]" not in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_run(
+    server: Reading, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NAIAD_URL", server.url)
+    monkeypatch.setenv("NAIAD_API_TOKEN", token)
+    done = naiad(*shlex.split(command)[1:])
+    assert done.exit_code == 0, done.output
+    written = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert len(done.stdout.splitlines()) > 1 or written[0] > 500
 
 
 def test_every_function_is_in_the_table() -> None:
@@ -67,7 +85,14 @@ def test_every_function_is_in_the_table() -> None:
         ("fetch_runs_table, fetch_experiments_table", runs.fetch_runs_table, set()),
         ("fetch_metrics", runs.fetch_metrics, {"attributes"}),
         ("fetch_metric_buckets", runs.fetch_metric_buckets, set()),
+        (
+            "fetch_chart",
+            runs.fetch_chart,
+            set(inspect.signature(runs.fetch_metric_buckets).parameters),
+        ),
         ("fetch_series", runs.fetch_series, {"attributes"}),
+        ("stream_metrics", runs.stream_metrics, set()),
+        ("sql", query.sql, {"statement"}),
         ("download_files", runs.download_files, {"files"}),
     ],
 )
@@ -82,8 +107,8 @@ def test_columns_of_buckets_are_those_of_the_code() -> None:
     section = PAGE.split("## fetch_metric_buckets")[1].split("\n## ")[0]
     (table,) = re.findall(r"\| column \| \|\n\|---\|---\|\n(.*?)\n\n", section, re.DOTALL)
     assert re.findall(r"`(\w+)`", table) == [
-        name for name in BUCKETS.names if name not in ("place", "path", "from_x")
-    ]
+        "x", "y", *(n for n in BUCKETS.names if n not in ("place", "path", "from_x", "to_x")),
+    ]  # fmt: skip
 
 
 def test_types_fields_and_limits_are_those_of_the_code() -> None:

@@ -133,7 +133,8 @@ def test_columns_are_named_as_written(client: QueryClient) -> None:
 def test_show_tables_and_describe(client: QueryClient) -> None:
     table = client.sql("SHOW TABLES;")
     assert table["name"].to_pylist() == [
-        "runs", "points", "attributes", "tags", "series", "strings", "histograms", "files"
+        "runs", "configs", "points", "attributes", "tags", "series", "logs", "strings",
+        "histograms", "files",
     ]  # fmt: skip
     assert all(table["about"].to_pylist())
     for statement in ("describe tags", "DESC `tags`;", "describe table tags"):
@@ -149,8 +150,8 @@ def test_show_tables_and_describe(client: QueryClient) -> None:
         ("select 1; select 2", "one statement at a time; there are 2"),
         ("selekt * from runs", "this is no SQL: "),
         ("select sum(value from points", "this is no SQL: Expecting "),
-        ("select * from run", "there is no view 'run'; there are runs, points, attributes"),
-        ("describe run", "there is no view 'run'; there are runs, points"),
+        ("select * from run", "there is no view 'run'; there are runs, configs, points"),
+        ("describe run", "there is no view 'run'; there are runs, configs"),
         ("select valeu from points", r"^Unknown expression identifier `valeu`.*\)$"),
         ("select nosuch(1)", "there is no function nosuch here: "),
         ("select max(value, 1, 2) from points", "max"),

@@ -12,6 +12,7 @@ from support_query import Reading
 
 from naiad.exceptions import NaiadQueryError
 from naiad.query.client import QueryClient
+from naiad_store.selects import views
 
 OTHER = "rivals/secret"
 
@@ -38,9 +39,7 @@ def test_after_all_that_the_store_is_as_it_was(reader: QueryClient, client: Quer
     assert reader.sql("select count() as n from points")["n"].to_pylist() == [14]
 
 
-@pytest.mark.parametrize(
-    "view", ["runs", "points", "attributes", "tags", "series", "strings", "histograms", "files"]
-)
+@pytest.mark.parametrize("view", list(views.VIEWS))
 @pytest.mark.parametrize(
     "statement",
     [

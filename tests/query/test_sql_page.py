@@ -55,10 +55,11 @@ def test_every_question_has_an_answer(client: QueryClient, question: str) -> Non
 
 
 def test_the_answers_are_right(client: QueryClient) -> None:
-    assert len(QUESTIONS) == 8
-    best, minima, by_rate, wrong, differ, smooth, lines, days = (
+    assert len(QUESTIONS) == 15
+    best, minima, by_rate, wrong, differ, smooth, lines, days, *more = (
         client.sql(question).to_pydict() for question in QUESTIONS
     )
+    settings, correlation, speed, tags, forks, jumps, files = more
     assert best == {
         "run_id": ["adam-2", "adam-1", "fork"], "loss": [4.0, 7.0, 60.0],
         "lr": [0.1, 1.0, None],
@@ -72,8 +73,21 @@ def test_the_answers_are_right(client: QueryClient) -> None:
     }  # fmt: skip
     assert differ == {"path": ["lr"], "a": ["1"], "b": ["0.1"]}
     assert smooth["smooth"][:3] == [9.0, 8.5, 8.0]
-    assert lines["value"] == ["Warning: slow"]
+    assert lines["message"] == ["Warning: slow"]
     assert (days["points"], days["runs"]) == ([14], [4])
+    assert settings == {"path": ["lr"], "value": ["0.1"]}
+    assert correlation == {"path": ["lr"], "runs": [2], "correlation": [1.0]}
+    assert (speed["run_id"][0], speed["seconds"][0]) == ("sgd", 3)
+    assert speed["points_per_second"][0] == 3.33
+    assert tags == {"tag": ["good"], "state": ["failed"], "runs": [1]}
+    assert forks == {
+        "run_id": ["fork"], "parent": ["adam-1"], "fork_step": [1.0], "loss": [60.0],
+        "parent_loss": [7.0],
+    }  # fmt: skip
+    assert jumps == {
+        "run_id": ["fork", "sgd", "adam-1", "adam-2"], "largest_jump": [10.0, 2.5, 1.0, 1.0],
+    }  # fmt: skip
+    assert files["size"] == ["19.00 B", "19.00 B"]
 
 
 @pytest.mark.usefixtures("environment")
@@ -86,9 +100,12 @@ def test_the_commands_run(server: Reading, command: str) -> None:
 
 
 def test_limits_are_those_of_the_code() -> None:
-    assert re.findall(r"^\| (?:time|memory|rows|statement) \| (.*) \|$", PAGE, re.MULTILINE) == [
+    assert re.findall(
+        r"^\| (?:time|memory|rows|answer|statement) \| (.*) \|$", PAGE, re.MULTILINE
+    ) == [
         f"{sql.MAX_SECONDS} s",
         f"{sql.MAX_BYTES >> 30} GiB",
         f"{sql.DEFAULT_ROWS:,}; up to {sql.MAX_ROWS:,} where `--limit N` or `limit=N` says so",
+        f"{sql.MAX_ANSWER_BYTES >> 20} MiB",
         f"{statements.MAX_SQL_BYTES:,} bytes",
     ]

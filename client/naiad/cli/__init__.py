@@ -33,12 +33,17 @@ COMMANDS = {
     "dead": _Command(
         "naiad_standalone.deadcommands", "dead", "server", "Look at records not stored."
     ),
+    "log": _Command(
+        "naiad_standalone.logcommands", "event_log", "server", "Look at who reads the event log."
+    ),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
     "runs": _Command("naiad.cli.runs", "runs", "query", "List, show, tag and delete runs."),
     "projects": _Command(
         "naiad.cli.projects", "projects", "query", "List and delete projects; how long runs stay."
     ),
+    "metrics": _Command("naiad.cli.metrics", "metrics", "query", "Show metrics of runs."),
+    "export": _Command("naiad.cli.export", "export", "query", "Write runs or points to a file."),
     "sql": _Command("naiad.cli.sql", "sql", "query", "Ask a read-only SQL question."),
     "audit": _Command("naiad.cli.audit", "audit", "query", "Is all there that was logged?"),
     "sync": _Command("naiad.cli.sync", "sync", "", "Send what offline or dead processes left."),

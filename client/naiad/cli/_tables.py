@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
+import itertools
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,8 @@ from rich.text import Text
 from naiad.exceptions import NaiadError
 
 Rows = Sequence[Sequence[Any]]
+# Of a table on a terminal.
+_PAGE = 1000
 
 
 @contextlib.contextmanager
@@ -34,6 +36,9 @@ def said_plainly() -> Iterator[None]:
     may stand the part of the question that is meant, with a caret."""
     try:
         yield
+    except BrokenPipeError:
+        # Of `| head`, which click ends quietly.
+        raise
     except (NaiadError, ImportError, ValueError, OSError) as error:
         text = str(error)
         # Where a caret points depends on the line above it.
@@ -43,34 +48,52 @@ def said_plainly() -> Iterator[None]:
 
 def show(columns: Sequence[str], rows: Rows, *, as_json: bool, as_csv: bool = False) -> None:
     """Prints `rows`, which have a value or None for each of `columns`."""
+    show_batches(columns, [rows], as_json=as_json, as_csv=as_csv)
+
+
+def show_batches(
+    columns: Sequence[str], batches: Iterable[Rows], *, as_json: bool, as_csv: bool = False
+) -> None:
+    """The same of rows as they come, which are never in memory all together."""
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are two forms; ask for one")
     if as_json:
-        _show_json(columns, rows)
+        _show_json(columns, itertools.chain.from_iterable(batches))
     elif as_csv:
-        _show_csv(columns, rows)
+        _show_csv(columns, itertools.chain.from_iterable(batches))
     elif sys.stdout.isatty():
-        _show_table(columns, rows)
+        _show_tables(columns, itertools.chain.from_iterable(batches))
     else:
-        _show_lines(columns, rows)
+        _show_lines(columns, itertools.chain.from_iterable(batches))
 
 
-def _show_json(columns: Sequence[str], rows: Rows) -> None:
+def _show_json(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     # An array with an object a line: for jq as a whole, for grep line by line.
     names = _distinct(columns)
     click.echo("[", nl=False)
+    number = -1
     for number, row in enumerate(rows):
-        item = dict(zip(names, map(_plain, row), strict=True))
+        item = dict(zip(names, map(plain, row), strict=True))
         line = json.dumps(item, ensure_ascii=False, allow_nan=False)
         click.echo(("," if number else "") + "\n" + line, nl=False)
-    click.echo("\n]" if rows else "]")
+    click.echo("\n]" if number >= 0 else "]")
 
 
-def _show_csv(columns: Sequence[str], rows: Rows) -> None:
-    # As RFC 4180 has it, but with the line ends of a terminal.
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_whole(cell) for cell in row] for row in rows)
-    click.echo(text.getvalue(), nl=False)
+def _show_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    cell = _visible if sys.stdout.isatty() else str
+    writer.writerow(map(cell, columns))
+    for row in rows:
+        writer.writerow([cell(_whole(value)) for value in row])
+
+
+def _show_tables(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Widths are those of the rows that are seen together."""
+    left = iter(rows)
+    page = list(itertools.islice(left, _PAGE))
+    _show_table(columns, page)
+    while page := list(itertools.islice(left, _PAGE)):
+        _show_table(columns, page)
 
 
 def _show_table(columns: Sequence[str], rows: Rows) -> None:
@@ -86,7 +109,7 @@ def _show_table(columns: Sequence[str], rows: Rows) -> None:
     Console(highlight=False).print(table)
 
 
-def _show_lines(columns: Sequence[str], rows: Rows) -> None:
+def _show_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     click.echo("\t".join(_visible(column) for column in columns))
     for row in rows:
         click.echo("\t".join(_visible(_whole(cell)) for cell in row))
@@ -104,7 +127,7 @@ def _distinct(columns: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As JSON can say it: times as ISO 8601, NaN and infinities as those words."""
     match value:
         case float() if not math.isfinite(value):
@@ -116,9 +139,9 @@ def _plain(value: Any) -> Any:
         case bytes():
             return value.hex()
         case dict():
-            return {str(name): _plain(item) for name, item in value.items()}
+            return {str(name): plain(item) for name, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
         case str() | int() | float() | None:
             return value
         case _:
@@ -135,13 +158,13 @@ def _whole(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return str(_plain(value)) if not math.isfinite(value) else repr(value)
+            return str(plain(value)) if not math.isfinite(value) else repr(value)
         case Decimal():
-            return format(_plain(value), "")
+            return format(plain(value), "")
         case dict() | list() | tuple():
-            return json.dumps(_plain(value), ensure_ascii=False)
+            return json.dumps(plain(value), ensure_ascii=False)
         case _:
-            return str(_plain(value))
+            return str(plain(value))
 
 
 def _short(value: Any) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from naiad.exceptions import NaiadTypeError, NaiadValueError
-from naiad.query.client import Attributes, Runs
+from naiad.exceptions import NaiadValueError
+from naiad.query.exceptions import WrongArgumentType
 
 TYPES = (
     "int", "float", "string", "bool", "datetime", "string_set", "file",
@@ -14,79 +15,79 @@ TYPES = (
 )  # fmt: skip
 # Of points that are no numbers.
 OTHER_SERIES = ("string_series", "histogram_series", "file_series")
+# What a filter may ask of a series.
+AGGREGATIONS = ("last", "min", "max", "first", "mean", "count")
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute, with its type where a path has several. Raises NaiadValueError for a type
-    that there is not."""
+    """One attribute, with its type where a path has several. In a filter `aggregation` says what
+    of a series is meant: last (default), min, max, first, mean or count. Raises NaiadValueError
+    for a type or aggregation that there is not."""
 
     name: str
     type: str | None = None
+    aggregation: Literal["last", "min", "max", "first", "mean", "count"] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise NaiadTypeError(f"name is {self.name!r}; give the attribute's path")
+            raise WrongArgumentType(f"name is {self.name!r}; give the attribute's path")
         _check_types("Attribute", [] if self.type is None else [self.type])
+        if self.aggregation is not None and self.aggregation not in AGGREGATIONS:
+            raise NaiadValueError(
+                f"Attribute: there is no aggregation {self.aggregation!r};"
+                f" there are {', '.join(AGGREGATIONS)}"
+            )
+
+
+class AnyAttributeFilter:
+    """Attributes that one of several filters means: `one | other`."""
+
+    def __init__(self, *filters: AttributeFilter) -> None:
+        self.filters = filters
+
+    def __or__(self, other: AttributeFilter | AnyAttributeFilter) -> AnyAttributeFilter:
+        if isinstance(other, AnyAttributeFilter):
+            return AnyAttributeFilter(*self.filters, *other.filters)
+        if isinstance(other, AttributeFilter):
+            return AnyAttributeFilter(*self.filters, other)
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.filters))
 
 
 @dataclass(frozen=True)
 class AttributeFilter:
     """Attributes by name and type: `name` is a regular expression or a list of exact names;
-    `type` is one of `TYPES` or a list of them. Nothing given: any. Raises NaiadValueError,
-    NaiadTypeError."""
+    `type` is one of `TYPES` or a list of them. Nothing given: any. Several combine by `|`. Raises
+    NaiadValueError, NaiadTypeError."""
 
     name: str | Sequence[str] | None = None
     type: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None and not isinstance(self.name, str):
-            _strings("name", self.name)
+            strings("name", self.name)
         _check_types("AttributeFilter", self.types)
 
     @property
     def types(self) -> list[str]:
         return [self.type] if isinstance(self.type, str) else list(self.type or ())
 
-
-AttributesArgument = str | Sequence[str] | AttributeFilter | None
-RunsArgument = str | Sequence[str] | None
-
-
-def chosen_attributes(name: str, given: AttributesArgument, *types: str) -> Attributes:
-    """`types`: those that the question is about. Raises NaiadTypeError for what is no choice,
-    NaiadValueError for other types."""
-    if isinstance(given, AttributeFilter):
-        if types and (others := [kind for kind in given.types if kind not in types]):
-            raise NaiadValueError(
-                f"{name} asks for type {', '.join(others)}; this function gives {', '.join(types)}"
-            )
-        found = chosen_attributes(name, given.name)
-        return Attributes(found.pattern, found.paths, given.types or types)
-    if given is None:
-        return Attributes(types=types)
-    if isinstance(given, str):
-        return Attributes(pattern=given, types=types)
-    return Attributes(paths=_strings(name, given), types=types)
+    def __or__(self, other: AttributeFilter | AnyAttributeFilter) -> AnyAttributeFilter:
+        return AnyAttributeFilter(self) | other
 
 
-def chosen_runs(name: str, given: RunsArgument, *, by_experiment: bool) -> Runs:
-    """Raises NaiadTypeError for what is none of them."""
-    if given is None:
-        return Runs(by_experiment=by_experiment)
-    if isinstance(given, str):
-        return Runs(pattern=given, by_experiment=by_experiment)
-    return Runs(names=_strings(name, given), by_experiment=by_experiment)
-
-
-def _strings(name: str, given: Sequence[str]) -> list[str]:
+def strings(name: str, given: Sequence[str], more: str = "") -> list[str]:
+    """The names in a list. Raises NaiadTypeError for what is none."""
     try:
         values = list(given)
     except TypeError:
         values = [None]  # type: ignore[list-item]
     if not all(isinstance(value, str) for value in values):
-        raise NaiadTypeError(
-            f"{name} is {given!r}; give a regular expression as a string, or a list of names"
+        raise WrongArgumentType(
+            f"{name} is {given!r}; give a regular expression as a string, or a list of names{more}"
         )
     return values
 

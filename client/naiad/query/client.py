@@ -7,7 +7,7 @@ server's own sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -51,6 +51,8 @@ except ImportError as error:
     raise ImportError(
         "reading back needs pyarrow and pandas: pip install 'naiad[query]'"
     ) from error
+
+from naiad.query.streams import Batches
 
 __all__ = ["Attributes", "Axis", "ChartInfo", "QueryClient", "RunGroups", "Runs", "RunsPage"]
 
@@ -162,6 +164,46 @@ class RunGroups(NamedTuple):
     total_groups: int
 
 
+def _metrics_request(
+    project: str,
+    runs: Runs,
+    attributes: Attributes,
+    steps: tuple[int | None, int | None],
+    tail_limit: int,
+    own_points_only: bool,
+    include_previews: bool,
+) -> FetchMetricsRequest:
+    return FetchMetricsRequest(
+        project=project,
+        runs=runs.message(),
+        attributes=attributes.message(),
+        step_range=StepRange(from_step=steps[0], to_step=steps[1]),
+        tail_limit=tail_limit,
+        own_points_only=own_points_only,
+        include_previews=include_previews,
+    )
+
+
+def _series_request(
+    project: str,
+    runs: Runs,
+    attributes: Attributes,
+    steps: tuple[int | None, int | None],
+    tail_limit: int,
+    own_points_only: bool,
+    containing: str,
+) -> FetchSeriesRequest:
+    return FetchSeriesRequest(
+        project=project,
+        runs=runs.message(),
+        attributes=attributes.message(),
+        step_range=StepRange(from_step=steps[0], to_step=steps[1]),
+        tail_limit=tail_limit,
+        own_points_only=own_points_only,
+        containing=containing,
+    )
+
+
 ALL_RUNS = Runs()
 ALL_ATTRIBUTES = Attributes()
 
@@ -234,18 +276,25 @@ class QueryClient:
     ) -> pa.Table:
         """run_id, experiment, then a column "path:type" for each attribute; of a series its
         last value."""
-        return self._table(
-            self._stub.FetchRunsTable,
-            FetchRunsTableRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                sort_by=sort_by,
-                sort_by_type=sort_by_type,
-                ascending=ascending,
-                limit=limit,
-            ),
+        request = FetchRunsTableRequest(
+            project=project,
+            runs=runs.message(),
+            attributes=attributes.message(),
+            sort_by=sort_by,
+            sort_by_type=sort_by_type,
+            ascending=ascending,
+            limit=limit,
         )
+        return self._table(self._stub.FetchRunsTable, request)
+
+    def runs_table_batches(
+        self, project: str, runs: Runs = ALL_RUNS, attributes: Attributes = ALL_ATTRIBUTES
+    ) -> Batches:
+        """The same, newest first, to be read as it comes."""
+        request = FetchRunsTableRequest(
+            project=project, runs=runs.message(), attributes=attributes.message()
+        )
+        return self._stream(self._stub.FetchRunsTable, request)
 
     def runs_page(
         self,
@@ -316,16 +365,27 @@ class QueryClient:
         """Points in the columns of `FetchMetrics`; `steps` are micro-steps, both ends in."""
         return self._table(
             self._stub.FetchMetrics,
-            FetchMetricsRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                step_range=StepRange(from_step=steps[0], to_step=steps[1]),
-                tail_limit=tail_limit,
-                own_points_only=own_points_only,
-                include_previews=include_previews,
+            _metrics_request(
+                project, runs, attributes, steps, tail_limit, own_points_only, include_previews
             ),
         )
+
+    def metrics_batches(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        steps: tuple[int | None, int | None] = (None, None),
+        tail_limit: int = 0,
+        own_points_only: bool = False,
+        include_previews: bool = False,
+    ) -> Batches:
+        """The same, to be read as it comes."""
+        request = _metrics_request(
+            project, runs, attributes, steps, tail_limit, own_points_only, include_previews
+        )
+        return self._stream(self._stub.FetchMetrics, request)
 
     def stream_metrics(
         self,
@@ -335,7 +395,7 @@ class QueryClient:
         *,
         tail_limit: int = 0,
         include_previews: bool = False,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         """New points as they become readable, in the columns of `FetchMetrics`, until the
         iterator is closed: without a timeout. An empty batch comes first: from then on none is
         missed. A point may come twice; of two with one (run, path, step) the later one counts."""
@@ -449,23 +509,36 @@ class QueryClient:
     ) -> pa.Table:
         """String, histogram and file series in the columns of `FetchSeries`; `containing`: only
         strings in which this regular expression (RE2) is found."""
-        return self._table(
-            self._stub.FetchSeries,
-            FetchSeriesRequest(
-                project=project,
-                runs=runs.message(),
-                attributes=attributes.message(),
-                step_range=StepRange(from_step=steps[0], to_step=steps[1]),
-                tail_limit=tail_limit,
-                own_points_only=own_points_only,
-                containing=containing,
-            ),
+        request = _series_request(
+            project, runs, attributes, steps, tail_limit, own_points_only, containing
         )
+        return self._table(self._stub.FetchSeries, request)
+
+    def series_batches(
+        self,
+        project: str,
+        runs: Runs = ALL_RUNS,
+        attributes: Attributes = ALL_ATTRIBUTES,
+        *,
+        steps: tuple[int | None, int | None] = (None, None),
+        tail_limit: int = 0,
+        own_points_only: bool = False,
+        containing: str = "",
+    ) -> Batches:
+        """The same, to be read as it comes."""
+        request = _series_request(
+            project, runs, attributes, steps, tail_limit, own_points_only, containing
+        )
+        return self._stream(self._stub.FetchSeries, request)
 
     def sql(self, statement: str, *, limit: int = 0) -> pa.Table:
         """One read-only statement over the documented views, `limit` rows at the most (0:
         the server's own limit)."""
         return self._table(self._stub.ExecuteSql, ExecuteSqlRequest(sql=statement, limit=limit))
+
+    def sql_batches(self, statement: str, *, limit: int = 0) -> Batches:
+        """The same, to be read as it comes."""
+        return self._stream(self._stub.ExecuteSql, ExecuteSqlRequest(sql=statement, limit=limit))
 
     def download(self, project: str, file: FileReference) -> Iterator[bytes]:
         """The content of `file`, in pieces."""
@@ -495,6 +568,9 @@ class QueryClient:
         except grpc.RpcError as error:
             raise self._explained(error) from error
         return pa.ipc.open_stream(stream).read_all()
+
+    def _stream(self, call: Any, request: Any) -> Batches:
+        return Batches(call(request, timeout=self._timeout), self._explained)
 
     def _explained(self, error: grpc.RpcError) -> Exception:
         code, details = error.code(), error.details() or ""

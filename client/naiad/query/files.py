@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from naiad.exceptions import NaiadTypeError
 from naiad.query.client import QueryClient
+from naiad.query.connecting import connected
+from naiad.query.exceptions import WrongArgumentType
 from naiad_proto.v1.records_pb2 import FileReference
 
 
@@ -39,6 +40,11 @@ class File:
         """The experiment's name or the run's id."""
         return self.experiment_name or self.run_id or ""
 
+    @property
+    def path(self) -> str:
+        """Where the server keeps it."""
+        return self.key
+
     def __repr__(self) -> str:
         return f"File({self.name!r}, {self.size_bytes:,} bytes)"
 
@@ -59,9 +65,11 @@ def download_files(
     fetched before stays.
     """
     root = Path(destination or ".").absolute()
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError(f"destination is {root}, which is no folder")
     chosen = list(dict.fromkeys(_files(files)))
     local = {}
-    with QueryClient(timeout=600) as client:
+    with connected(600) as client:
         for file in chosen:
             local[file] = _fetch(client, file, root)
     index = "experiment" if any(file.experiment_name for file in chosen) else "run"
@@ -120,7 +128,7 @@ def _files(given: Any) -> Iterator[File]:
     elif isinstance(given, Iterable) and not isinstance(given, str | bytes):
         yield from (item for item in given if isinstance(item, File))
     else:
-        raise NaiadTypeError(
+        raise WrongArgumentType(
             f"files is {given!r}; give a File, a list of them, or a frame or series that has some"
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from typing import Any
 
 import numpy as np
@@ -10,35 +10,50 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from naiad.query.exceptions import ConflictingAttributeTypes
 from naiad.query.files import File
 from naiad.types import Histogram
 from naiad_proto.steps import MICRO
+
+_Rows = npt.NDArray[np.int64] | slice
 
 
 def runs_frame(
     table: pa.Table, project: str, index: str, *, by_experiment: bool, type_suffix: bool
 ) -> pd.DataFrame:
-    """A row per run, a column per attribute. Of paths with several types each column has its
-    type in its name, and all have with `type_suffix`."""
+    """A row per run, a column per attribute, in alphabetical order, with the type in its name if
+    `type_suffix`. Raises ConflictingAttributeTypes for paths with several types without it."""
     names = table.column("experiment" if by_experiment else "run_id").to_pylist()
-    columns = table.column_names[2:]
-    paths = [column.rpartition(":")[0] for column in columns]
-    several = {path for path, count in Counter(paths).items() if count > 1}
     data: dict[str, Any] = {}
-    for column, path in zip(columns, paths, strict=True):
-        kind = column.rpartition(":")[2]
-        shown = column if type_suffix or path in several else path
+    for shown, column in sorted(shown_columns(table, type_suffix=type_suffix).items()):
+        path, _, kind = column.rpartition(":")
         data[shown] = _column(table.column(column), kind, project, index, names, path)
     frame = pd.DataFrame(data, index=pd.Index(names, name=index, dtype=object))
     frame.columns = pd.Index(frame.columns, name="attribute", dtype=object)
     return frame
 
 
+def shown_columns(table: pa.Table, *, type_suffix: bool) -> dict[str, str]:
+    """Columns "path:type" of a runs table by the names that they are shown with. Raises
+    ConflictingAttributeTypes."""
+    columns = table.column_names[2:]
+    if type_suffix:
+        return {column: column for column in columns}
+    types: dict[str, list[str]] = {}
+    for column in columns:
+        path, _, kind = column.rpartition(":")
+        types.setdefault(path, []).append(kind)
+    if several := {path: kinds for path, kinds in types.items() if len(kinds) > 1}:
+        raise ConflictingAttributeTypes(several)
+    return {path: f"{path}:{kind}" for path, (kind,) in types.items()}
+
+
 def _column(
     column: pa.ChunkedArray, kind: str, project: str, index: str, runs: list[str], path: str
 ) -> Any:
+    """Where a run has no value stands NaN, or what its type has for that."""
     match kind:
-        case "int" if not column.null_count:
+        case "int" | "bool" if not column.null_count:
             return column.to_numpy()
         case "int":
             # Exact also beyond 2**53, which float64 with NaN for the missing would not be.
@@ -47,16 +62,19 @@ def _column(
             # Without the index that pandas would align by.
             return column.to_pandas().array
         case "file" | "file_series":
-            return [
+            values = [
                 value and _file(value, project, index, run, path, None)
                 for run, value in zip(runs, column.to_pylist(), strict=True)
             ]
         case "histogram_series":
-            return [value and _histogram(value) for value in column.to_pylist()]
+            values = [value and _histogram(value) for value in column.to_pylist()]
         case "string_set":
-            return [None if value is None else set(value) for value in column.to_pylist()]
+            values = [None if value is None else set(value) for value in column.to_pylist()]
         case _:
-            return np.array(column.to_pylist(), object)
+            values = column.to_pylist()
+    cells = np.empty(len(values), object)
+    cells[:] = [math.nan if value is None else value for value in values]
+    return cells
 
 
 def metrics_frame(
@@ -109,8 +127,9 @@ def series_frame(table: pa.Table, project: str, index: str, *, include_time: boo
     columns: dict[Any, Any] = {}
     for number, path in enumerate(grid.paths):
         rows, where = grid.rows_of(number)
-        value: npt.NDArray[Any] = np.full(grid.height, None, object)
-        for row, place in zip(rows.tolist(), where.tolist(), strict=True):
+        value: npt.NDArray[Any] = np.full(grid.height, math.nan, object)
+        numbered = np.arange(table.num_rows)
+        for row, place in zip(numbered[rows].tolist(), numbered[where].tolist(), strict=True):
             match kinds[row]:
                 case "string_series":
                     value[place] = texts[row]
@@ -131,46 +150,94 @@ def series_frame(table: pa.Table, project: str, index: str, *, include_time: boo
 
 
 def buckets_frame(table: pa.Table, index: str) -> pd.DataFrame:
-    """Rows by (run, path, from_x), in that order; columns as `FetchMetricBuckets` has them."""
-    frame = table.to_pandas()
-    for name in ("run", "path"):
-        frame[name] = frame[name].astype(object)
-    frame = frame.rename(columns={"run": index, "path": "attribute"})
-    indexed: pd.DataFrame = frame.set_index([index, "attribute", "from_x"])
-    return indexed.sort_index()
+    """A row per bucket, an interval of x; columns (run, path, figure). The point (x, y) of a
+    bucket is its last one, and of a series' first bucket its first; the other figures are those
+    of `FetchMetricBuckets`, counts 0 where a series has no points in a bucket."""
+    run_names, run_codes = _codes(table.column("run"))
+    paths, path_codes = _codes(table.column("path"))
+    begins, ends = table.column("from_x").to_numpy(), table.column("to_x").to_numpy()
+    edges, first_rows, places = np.unique(begins, return_index=True, return_inverse=True)
+    series, columns = np.unique(run_codes * len(paths) + path_codes, return_inverse=True)
+    figures = table.column_names[table.column_names.index("to_x") + 1 :]
+    shown = ["x", "y", *figures]
+    # x and y of the last point, but of the first one in a series' first bucket.
+    first_place = np.full(len(series), len(edges))
+    np.minimum.at(first_place, columns, places)
+    is_first = places == first_place[columns] if len(series) else np.empty(0, bool)
+    values = np.full((len(edges), len(series), len(shown)), np.nan)
+    for number, figure in enumerate(shown):
+        if figure in ("x", "y"):
+            cells = np.where(
+                is_first,
+                table.column(f"first_{figure}").to_numpy(),
+                table.column(f"last_{figure}").to_numpy(),
+            )
+        else:
+            cells = table.column(figure).to_numpy()
+            if figure.endswith("_count"):
+                values[:, :, number] = 0
+        values[places, columns, number] = cells
+    return pd.DataFrame(
+        values.reshape(len(edges), len(series) * len(shown)),
+        index=pd.IntervalIndex.from_arrays(edges, ends[first_rows], closed="left"),
+        columns=pd.MultiIndex.from_tuples(
+            [
+                (run_names[one // len(paths)], paths[one % len(paths)], figure)
+                for one in series.tolist()
+                for figure in shown
+            ]
+            or pd.MultiIndex.from_arrays([[], [], []]),
+            names=[index, "metric", "bucket"],
+        ),
+    )
 
 
 class _Grid:
     """Long rows (run, path, step) as a wide grid: a row per run and step, a column per path."""
 
     def __init__(self, table: pa.Table) -> None:
-        run_names, run_codes = _codes(table.column("run"))
+        self._run_names, run_codes = _codes(table.column("run"))
         self.paths, self._path_codes = _codes(table.column("path"))
         steps = table.column("step").to_numpy()
-        order = np.lexsort((steps, run_codes))
-        sorted_runs, sorted_steps = run_codes[order], steps[order]
-        fresh = np.ones(len(order), bool)
-        fresh[1:] = (np.diff(sorted_runs) != 0) | (np.diff(sorted_steps) != 0)
-        places = np.cumsum(fresh) - 1
-        self._place = np.empty(len(order), np.int64)
-        self._place[order] = places
-        self.height = int(places[-1]) + 1 if len(order) else 0
-        self._runs = np.asarray(run_names, object)[sorted_runs[fresh]]
-        self._steps = sorted_steps[fresh] / MICRO
+        self._order: npt.NDArray[np.int64] | None = None
+        rises = np.diff(run_codes)
+        if len(self.paths) > 1 or not ((rises > 0) | ((rises == 0) & (np.diff(steps) > 0))).all():
+            self._order = np.lexsort((steps, run_codes))
+            run_codes, steps = run_codes[self._order], steps[self._order]
+        fresh = np.ones(len(steps), bool)
+        fresh[1:] = (np.diff(run_codes) != 0) | (np.diff(steps) != 0)
+        self._runs, self._steps = run_codes[fresh], steps[fresh] / MICRO
+        self.height = len(self._steps)
+        if self._order is not None:
+            self._place = np.empty(len(steps), np.int64)
+            self._place[self._order] = np.cumsum(fresh) - 1
 
-    def rows_of(self, path: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def rows_of(self, path: int) -> tuple[_Rows, _Rows]:
         """Long rows of a path, and the grid's row of each, ascending."""
+        if self._order is None:
+            # One series after the other, each in order: the rows are the grid's.
+            return slice(None), slice(None)
         rows = np.flatnonzero(self._path_codes == path)
         places = self._place[rows]
         order = np.argsort(places, kind="stable")
         return rows[order], places[order]
 
     def frame(self, columns: dict[Any, Any], index: str, *, wide: bool) -> pd.DataFrame:
-        rows = pd.MultiIndex.from_arrays([self._runs, self._steps], names=[index, "step"])
+        # From codes: pandas would hash every step to find them.
+        steps, codes = np.unique(self._steps, return_inverse=True)
+        # pandas' stubs want lists.
+        levels: Any = [pd.Index(self._run_names, dtype=object), pd.Index(steps, dtype=np.float64)]
+        numbers: Any = [self._runs, codes]
+        rows = pd.MultiIndex(
+            levels=levels,
+            codes=numbers,
+            names=[index, "step"],
+            verify_integrity=False,
+        )
         frame = pd.DataFrame(columns, index=rows)
         if wide:
-            levels = [list(level) for level in zip(*columns, strict=True)] or [[], []]
-            frame.columns = pd.MultiIndex.from_arrays(levels, names=[None, None])
+            names = [list(level) for level in zip(*columns, strict=True)] or [[], []]
+            frame.columns = pd.MultiIndex.from_arrays(names, names=[None, None])
         else:
             frame.columns = pd.Index(list(columns), dtype=object)
         return frame

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from typing import Literal
 
 import pandas as pd
 
-from naiad.query._asking import NEWEST, Asking, Steps
-from naiad.query.attributes import (
-    Attribute,
-    AttributeFilter,
-    AttributesArgument,
-    RunsArgument,
-)
+from naiad.query._asking import NEWEST, Asking, Band, Smoothing, Steps
+from naiad.query.attributes import Attribute, AttributeFilter
+from naiad.query.choices import AttributesArgument, RunsArgument
 from naiad.query.client import Axis
 from naiad.query.files import File, download_files
+from naiad.query.filter import Filter
+from naiad.query.outputs import Output
 
 _ASKING = Asking(by_experiment=False)
 
@@ -22,13 +21,16 @@ __all__ = [
     "Attribute",
     "AttributeFilter",
     "File",
+    "Filter",
     "download_files",
+    "fetch_chart",
     "fetch_metric_buckets",
     "fetch_metrics",
     "fetch_runs_table",
     "fetch_series",
     "list_attributes",
     "list_runs",
+    "stream_metrics",
 ]
 
 
@@ -56,18 +58,20 @@ def fetch_runs_table(
     sort_direction: Literal["asc", "desc"] = "desc",
     limit: int | None = None,
     type_suffix_in_column_names: bool = False,
+    output: Output = "pandas",
 ) -> pd.DataFrame:
     """A row per run, a column per attribute: of a series its last value, of a set of strings
     a set, of a file a `File`.
 
-    runs: run ids, a regular expression (RE2, found anywhere), or None for all.
+    runs: run ids, a regular expression (RE2, found anywhere), a `Filter`, or None for all.
     attributes: paths, a regular expression, or an `AttributeFilter`.
     sort_by: a path, or an `Attribute` where a path has several types. Runs without it
         come last.
-    type_suffix_in_column_names: "loss:float_series" instead of "loss". A path that has several
-        types gets its suffixes anyway.
+    type_suffix_in_column_names: "loss:float_series" instead of "loss". Without it a path that has
+        several types is an error, ConflictingAttributeTypes.
+    output: "polars" or "arrow" instead of pandas, with the names as first column.
     """
-    return _ASKING.table(
+    frame: pd.DataFrame = _ASKING.table(
         project,
         runs,
         attributes,
@@ -75,7 +79,9 @@ def fetch_runs_table(
         sort_direction,
         limit,
         type_suffix_in_column_names,
+        output,
     )
+    return frame
 
 
 def fetch_metrics(
@@ -89,6 +95,7 @@ def fetch_metrics(
     tail_limit: int | None = None,
     type_suffix_in_column_names: bool = False,
     include_point_previews: bool = False,
+    output: Output = "pandas",
 ) -> pd.DataFrame:
     """Every point of metrics: rows by (run, step), a column per path, NaN where a path has no
     point at a step.
@@ -98,8 +105,9 @@ def fetch_metrics(
     lineage_to_the_root: a fork has its ancestors' points up to where it forked.
     tail_limit: so many points from the end of each series.
     include_point_previews: also provisional values, with columns that say so.
+    output: "polars" or "arrow" instead of pandas: a row per point, without an index.
     """
-    return _ASKING.metrics(
+    frame: pd.DataFrame = _ASKING.metrics(
         project,
         runs,
         attributes,
@@ -109,7 +117,9 @@ def fetch_metrics(
         tail_limit,
         type_suffix_in_column_names,
         include_point_previews,
+        output,
     )
+    return frame
 
 
 def fetch_metric_buckets(
@@ -122,18 +132,86 @@ def fetch_metric_buckets(
     x_range: Steps = (None, None),
     lineage_to_the_root: bool = True,
     include_point_previews: bool = False,
+    output: Output = "pandas",
 ) -> pd.DataFrame:
     """What a chart needs of long series, exactly: for each of `limit` to about twice as many
-    columns the first, last, least and greatest point (M4), the sum, and counts of finite, NaN
-    and infinite values. Rows by (run, attribute, from_x).
+    buckets of x the first, last, least and greatest point (M4), the sum, and counts of finite,
+    NaN and infinite values. A row per bucket, columns by (run, metric, figure).
 
     x: "step", "time" (Unix seconds) or "relative_time" (seconds since the run's first point
         among those asked for).
-    x_range: where to look, in units of x; widened to whole columns.
+    x_range: where to look, in units of x; widened to whole buckets.
+    output: "polars" or "arrow" instead of pandas: a row per series and bucket.
     """
-    return _ASKING.buckets(
-        project, runs, y, x, limit, x_range, lineage_to_the_root, include_point_previews
+    frame: pd.DataFrame = _ASKING.buckets(
+        project, runs, y, x, limit, x_range, lineage_to_the_root, include_point_previews, output
     )
+    return frame
+
+
+def fetch_chart(
+    *,
+    project: str | None = None,
+    runs: RunsArgument,
+    y: AttributesArgument,
+    x: Axis | Attribute = "step",
+    limit: int = 1000,
+    x_range: Steps = (None, None),
+    smoothing: Smoothing | None = None,
+    smoothing_amount: float = 0.0,
+    group_by: Sequence[str | Attribute] | Literal["all"] = (),
+    band: Band | None = None,
+    quantiles: Sequence[float] = (),
+    lineage_to_the_root: bool = True,
+    include_point_previews: bool = False,
+    output: Output = "pandas",
+) -> pd.DataFrame:
+    """What the dashboard draws, computed from all points: a row per curve and bucket of x.
+
+    x: "step", "time", "relative_time", or an `Attribute` that names a metric.
+    limit: buckets wanted over the range, as a chart's width in pixels.
+    smoothing: "ema" (time-weighted, amount within 0 and 1), "mean" or "gaussian" (amount in units
+        of x); adds smoothed_y.
+    group_by: paths whose values make groups of runs, or "all" for one group: a curve of the mean
+        of each group, with its band: "min_max", "std" or "quantiles".
+
+    What the chart stands for is in `frame.attrs["chart"]`; a limit that it ran into is also a
+    warning, `ChartNote`.
+    """
+    frame: pd.DataFrame = _ASKING.chart(
+        project,
+        runs,
+        y,
+        x,
+        limit,
+        x_range,
+        smoothing,
+        smoothing_amount,
+        group_by,
+        band,
+        quantiles,
+        lineage_to_the_root,
+        include_point_previews,
+        output,
+    )
+    return frame
+
+
+def stream_metrics(
+    *,
+    project: str | None = None,
+    runs: RunsArgument,
+    attributes: AttributesArgument,
+    tail_limit: int | None = None,
+    include_point_previews: bool = False,
+    output: Output = "pandas",
+) -> Generator[pd.DataFrame]:
+    """New points as they are logged, for as long as it is read: frames with a row per point,
+    run, step, path, value, absolute_time. A point may come twice; the later one counts.
+
+    tail_limit: begin with so many points from the end of each metric; default: only what is new.
+    """
+    return _ASKING.live(project, runs, attributes, tail_limit, include_point_previews, output)
 
 
 def fetch_series(
@@ -145,9 +223,24 @@ def fetch_series(
     step_range: Steps = (None, None),
     lineage_to_the_root: bool = True,
     tail_limit: int | None = None,
+    containing: str | None = None,
+    output: Output = "pandas",
 ) -> pd.DataFrame:
     """Series of strings, `naiad.Histogram`s and `File`s: rows by (run, step), a column per
-    path. Arguments as for `fetch_metrics`."""
-    return _ASKING.series(
-        project, runs, attributes, include_time, step_range, lineage_to_the_root, tail_limit
+    path. Arguments as for `fetch_metrics`.
+
+    containing: only strings in which this regular expression (RE2) is found.
+    output: "polars" or "arrow" instead of pandas: a row per point, without an index.
+    """
+    frame: pd.DataFrame = _ASKING.series(
+        project,
+        runs,
+        attributes,
+        include_time,
+        step_range,
+        lineage_to_the_root,
+        tail_limit,
+        containing,
+        output,
     )
+    return frame

@@ -22,6 +22,7 @@ _HEAVIEST = 0.999
 _FAINT = 100.0
 # A Gaussian ends after so many standard deviations, where its weight is e**-32.
 _WIDEST = 8.0
+_WEIGHTS_AT_ONCE = 15_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +101,23 @@ def _mean(places: Floats, x: Floats, y: Floats, count: Floats, half: float) -> F
 
 
 def _gaussian(places: Floats, x: Floats, y: Floats, count: Floats, sigma: float) -> Floats:
-    first = np.searchsorted(x, places - _WIDEST * sigma, side="left").tolist()
-    end = np.searchsorted(x, places + _WIDEST * sigma, side="right").tolist()
+    first = np.searchsorted(x, places - _WIDEST * sigma, side="left")
+    end = np.searchsorted(x, places + _WIDEST * sigma, side="right")
     found = np.empty(len(places))
-    for number, place in enumerate(places.tolist()):
-        part = slice(first[number], end[number])
-        far = (x[part] - place) / sigma
-        weights = count[part] * np.exp(-0.5 * far * far)
-        total = weights.sum()
-        found[number] = (weights @ y[part]) / total if total else math.nan
+    begin = 0
+    while begin < len(places):
+        # So many places at once that their weights, a row for each, are of a size to compute.
+        widest = np.maximum.accumulate(end[begin:] - first[begin:])
+        fits = widest * np.arange(1, len(widest) + 1) <= _WEIGHTS_AT_ONCE
+        rows = slice(begin, begin + max(1, int(fits.sum())))
+        near = first[rows, None] + np.arange(int((end[rows] - first[rows]).max()))
+        inside = near < end[rows, None]
+        near = np.minimum(near, len(x) - 1)
+        far = (x[near] - places[rows, None]) / sigma
+        weights = np.where(inside, count[near] * np.exp(-0.5 * far * far), 0.0)
+        # Without any, zero by zero is NaN.
+        found[rows] = (weights * y[near]).sum(axis=1) / weights.sum(axis=1)
+        begin = rows.stop
     return found
 
 

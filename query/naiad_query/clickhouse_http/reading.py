@@ -34,12 +34,11 @@ from naiad_query.clickhouse_http.errors import (
 from naiad_query.clickhouse_http.native import framed
 from naiad_query.clickhouse_http.words import answered, tokens_of, without_format
 from naiad_query.errors import Refused
-from naiad_query.sql import MAX_ROWS, Sql, fence, refused, with_views
+from naiad_query.sql import MAX_ANSWER_BYTES, MAX_ROWS, Sql, refused, with_views
 from naiad_query.statements import MAX_SQL_BYTES, judged, parsed
 from naiad_store import Store, StoreError, StoreUnavailable
 from naiad_store.selects import views
 
-MAX_ANSWER_BYTES = 1 << 29
 # Those that need no schema or template from a file.
 _FORMATS = {
     name.lower(): name
@@ -92,7 +91,6 @@ class ReadOnly:
                 f"there is no database {asked.database[:100]!r}; there is {DATABASE}",
                 UNKNOWN_DATABASE,
             )
-        settings = _settings(asked.settings)
         if asked.parameters:
             raise AskedWrongly(
                 "param_... is not taken here: write the value itself into the statement",
@@ -107,6 +105,7 @@ class ReadOnly:
         users = _text(principal.name)
         told = {**self._told, **dict.fromkeys(("currentuser", "user", "current_user"), users)}
         try:
+            settings = _settings(asked.settings, self._sql.fence(principal))
             sql = self._judged(_as_select(answered(text, told)), principal)
             data, rows = self._store.formatted(sql, kind, settings)
         except Refused as wrong:
@@ -172,10 +171,10 @@ def authentication(tokens: TokenStore | None) -> Authenticate:
     return authenticate
 
 
-def _settings(given: Mapping[str, str]) -> dict[str, object]:
+def _settings(given: Mapping[str, str], fence: Mapping[str, object]) -> dict[str, object]:
     """Those of the fence, and of the client's what may be set. Raises AskedWrongly."""
     settings: dict[str, object] = {
-        **fence(),
+        **fence,
         "max_result_rows": MAX_ROWS,
         "max_result_bytes": MAX_ANSWER_BYTES,
         "result_overflow_mode": "throw",

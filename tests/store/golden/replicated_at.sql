@@ -732,3 +732,16 @@ FROM
     GROUP BY project, run
 );
 
+CREATE OR REPLACE VIEW `naiad`.`view_configs` ON CLUSTER '{cluster}' AS
+SELECT project, run_id, experiment, path, type, value, number
+FROM `naiad`.`view_attributes`
+WHERE NOT startsWith(path, 'sys/') AND type != 'file';
+
+CREATE OR REPLACE VIEW `naiad`.`view_logs` ON CLUSTER '{cluster}' AS
+SELECT project, run_id, experiment, path, step, timestamp, value AS message
+FROM `naiad`.`view_strings`;
+
+ALTER TABLE `naiad`.`listening` ON CLUSTER '{cluster}' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
+
+ALTER TABLE `naiad`.`migrations` ON CLUSTER '{cluster}' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
+
