@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -107,6 +108,21 @@ class FileStoreContract:
         puts = [store.put(pieces(b"abc"), name=f"{i}", mime_type="") for i in range(10)]
         assert len({put.key for put in await asyncio.gather(*puts)}) == 1
         assert len(kept()) == 1
+
+    async def test_a_file_is_removed_unless_it_was_put_since(
+        self, files_url: str, kept: Kept
+    ) -> None:
+        store = open_file_store(files_url)
+        put = await store.put(pieces(b"abc"), name="", mime_type="")
+        assert await store.remove(put.key, time.time() - 3600) == 0
+        assert await store.exists(put.key)
+        assert await store.remove(put.key, time.time() + 3600) == 3
+        assert not await store.exists(put.key)
+        assert kept() == []
+        # Nothing is left to remove, and it can be put again.
+        assert await store.remove(put.key, time.time() + 3600) == 0
+        await store.put(pieces(b"abc"), name="", mime_type="")
+        assert [piece async for piece in store.read(put.key)] == [b"abc"]
 
     @pytest.mark.parametrize("size", [4, LARGE])
     async def test_content_of_another_digest_leaves_nothing(

@@ -137,6 +137,24 @@ class RetentionContract:
             assert await log.members("river", "g") == 2
         assert await log.members("river", "g") == 0
 
+    async def test_a_group_that_is_gone_for_good_can_be_forgotten(self, log: EventLog) -> None:
+        await fill(log, 10)
+        await read_all(log, "stays", 20)
+        async with await log.subscribe("river", "leaves") as member:
+            await member.commit(next_offsets((await read(member, 20))[:5]))
+        assert await log.groups("river") == {"stays", "leaves"}
+        assert await log.groups("newest") == frozenset()
+        assert await log.retain("river", before=LATER) <= 5
+        async with await log.subscribe("river", "leaves"):
+            with pytest.raises(EventLogError, match="'leaves' has members"):
+                await log.forget("leaves")
+        await log.forget("leaves")
+        assert await log.groups("river") == {"stays"}
+        with pytest.raises(EventLogError, match="no group 'leaves'"):
+            await log.forget("leaves")
+        await log.retain("river", before=LATER)
+        assert await what_is_there(log) == []
+
     async def test_compacted_and_unknown_topics_are_refused(self, log: EventLog) -> None:
         with pytest.raises(EventLogError, match="'newest' is compacted"):
             await log.retain("newest", before=LATER)
@@ -144,6 +162,8 @@ class RetentionContract:
             await log.retain("absent", before=LATER)
         with pytest.raises(EventLogError, match="'absent'"):
             await log.start_offsets("absent")
+        with pytest.raises(EventLogError, match="'absent'"):
+            await log.groups("absent")
 
     async def test_the_task_goes_by_what_the_url_says(self, log_url: str) -> None:
         now = time.time()

@@ -55,6 +55,12 @@ class RunsView:
     ascending: bool = False
     limit: int = LIMITS[0]
     runs: tuple[str, ...] = ()
+    # An expression of the filter language.
+    filter: str = ""
+    # Attributes whose values make groups of runs; empty: a row per run.
+    group: tuple[str, ...] = ()
+    # Where a later page begins, in the server's words.
+    after: str = ""
 
     @classmethod
     def read(cls, query: Query) -> Self:
@@ -69,22 +75,32 @@ class RunsView:
             ascending=last(query, "order") == "ascending",
             limit=int(limit) if limit in {str(known) for known in LIMITS} else LIMITS[0],
             runs=_runs(query),
+            filter=last(query, "filter"),
+            group=_all(query, "group"),
+            after=last(query, "after"),
         )
 
     def write(self) -> dict[str, list[str]]:
         return _written(
             project=self.project,
             experiment=self.experiment,
+            filter=self.filter,
             find=self.find,
+            group=self.group,
             column=self.columns,
             columns="none" if self.columns == () else "",
             sort=self.sort,
             order="ascending" if self.ascending else "",
             limit="" if self.limit == LIMITS[0] else str(self.limit),
+            after=self.after,
             run=_written_runs(self.runs),
         )
 
     def with_(self, **changes: Any) -> Self:
+        """Other runs, or the same in another order, begin with the first page."""
+        about = changes.keys() - {"after", "columns", "runs"}
+        if any(changes[name] != getattr(self, name) for name in about):
+            changes = {"after": "", **changes}
         return replace(self, **changes)
 
 

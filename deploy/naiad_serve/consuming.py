@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from naiad_consumers import AlertConfig, Alerter, Janitor, Live, Writer, retainer
+from naiad_consumers import (
+    AlertConfig,
+    Alerter,
+    Janitor,
+    Live,
+    Marks,
+    Roller,
+    Writer,
+    retainer,
+)
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
 from naiad_consumers.writer import GROUP as WRITER_GROUP
@@ -27,8 +36,12 @@ async def writer(settings: WriterSettings, process: Process) -> None:
     files = None
     if settings.files is not None:
         files = await file_store(process, settings.files, writable=False)
+    marks = Marks(store)
     makers: Makers = {
-        "writer": lambda: Writer(event_log, store, block_rows=settings.writer_block_rows),
+        "writer": lambda: Writer(
+            event_log, store, block_rows=settings.writer_block_rows, marks=marks
+        ),
+        "roller": lambda: Roller(store, marks),
         "janitor": lambda: Janitor(event_log, store, files.remove if files else None),
         "retention": lambda: retainer(event_log),
     }

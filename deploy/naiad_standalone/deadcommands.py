@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +9,8 @@ from typing import Any
 import click
 
 from naiad.cli._tables import show as show_table
+from naiad_standalone.asking import ask_log, data_option
 
-_data_option = click.option(
-    "--data", type=click.Path(path_type=Path, file_okay=False), default=None,
-    envvar="NAIAD_DATA", show_envvar=True,
-    help="Data folder of `naiad up`; .naiad, unless NAIAD_EVENT_LOG names a log.",
-)  # fmt: skip
 _json_option = click.option("--json", "as_json", is_flag=True, help="A JSON array.")
 _numbers = click.argument("numbers", nargs=-1, type=click.IntRange(min=0), metavar="[NUMBER]...")
 _all_option = click.option("--all", "all_", is_flag=True, help="All that wait.")
@@ -35,7 +28,7 @@ def dead() -> None:
 
 
 @dead.command("list")
-@_data_option
+@data_option
 @_json_option
 def list_letters(data: Path | None, as_json: bool) -> None:
     """List what waits, the oldest first."""
@@ -48,7 +41,7 @@ def list_letters(data: Path | None, as_json: bool) -> None:
 
 
 @dead.command("show")
-@_data_option
+@data_option
 @_json_option
 @click.argument("number", type=click.IntRange(min=0))
 def show_letter(data: Path | None, as_json: bool, number: int) -> None:
@@ -63,7 +56,7 @@ def show_letter(data: Path | None, as_json: bool, number: int) -> None:
 
 
 @dead.command()
-@_data_option
+@data_option
 @_all_option
 @_numbers
 def replay(data: Path | None, all_: bool, numbers: tuple[int, ...]) -> None:
@@ -77,7 +70,7 @@ def replay(data: Path | None, all_: bool, numbers: tuple[int, ...]) -> None:
 
 
 @dead.command()
-@_data_option
+@data_option
 @_all_option
 @_numbers
 def discard(data: Path | None, all_: bool, numbers: tuple[int, ...]) -> None:
@@ -108,45 +101,9 @@ def _cell(letter: dict[str, Any], column: str) -> Any:
 
 
 def _ask(data: Path | None, action: str, numbers: list[int] | None) -> list[dict[str, Any]]:
-    """The letters that it is about. What the user can mend is one line and status 1."""
-    from naiad_eventlog import EventLogError
-    from naiad_standalone.control import ControlError, ask
-    from naiad_standalone.datafolder import DataFolderError, owner_of
-
-    request: dict[str, Any] = {"action": action, "numbers": numbers}
-    folder = _folder(data)
-    try:
-        if folder is not None and owner_of(folder) is not None:
-            letters: list[dict[str, Any]] = ask(folder, "dead", **request)["letters"]
-            return letters
-        return asyncio.run(_review(folder, request))
-    except (ControlError, EventLogError, DataFolderError, ValueError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
-
-
-def _folder(data: Path | None) -> Path | None:
-    if data is None and os.environ.get("NAIAD_EVENT_LOG"):
-        return None
-    return (data or Path(".naiad")).expanduser().absolute()
-
-
-async def _review(folder: Path | None, request: dict[str, Any]) -> list[dict[str, Any]]:
-    from naiad_eventlog import open_event_log
-    from naiad_eventlog.topics import ALL_TOPICS
-    from naiad_standalone.datafolder import DataFolder
+    """The letters that it is about."""
     from naiad_standalone.reviewing import review
 
-    with contextlib.ExitStack() as ending:
-        if folder is None:
-            url = os.environ["NAIAD_EVENT_LOG"]
-        elif not (folder / "format.json").is_file():
-            raise ValueError(
-                f"{folder} is not a data folder of Naiad; name the server's with --data"
-            )
-        else:
-            url = ending.enter_context(DataFolder.open(folder)).log_url
-        async with await open_event_log(url) as log:
-            if folder is not None:
-                await log.create_topics(ALL_TOPICS)
-            letters: list[dict[str, Any]] = (await review(log, request))["letters"]
-            return letters
+    answer = ask_log(data, "dead", review, action=action, numbers=numbers)
+    letters: list[dict[str, Any]] = answer["letters"]
+    return letters

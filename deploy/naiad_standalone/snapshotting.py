@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from naiad_eventlog import EventLog
 from naiad_eventlog.topics import RECORDS
 from naiad_store import Store
 from naiad_store.contents import FROM_LOG, OWN, content_of
+from naiad_store.rollupcheck import check_rollups
 from naiad_store.snapshot_places import Bucket, Folder, Place
 from naiad_store.snapshots import take_snapshot
 
@@ -56,6 +58,11 @@ async def snapshot(
             }
 
     return await asyncio.to_thread(take)
+
+
+def rollups(store: Store) -> dict[str, Any]:
+    """What comparing a sample of them with their points gives."""
+    return asdict(check_rollups(store))
 
 
 def contents(store: Store) -> dict[str, Any]:

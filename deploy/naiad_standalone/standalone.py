@@ -14,7 +14,16 @@ from typing import Any
 
 import naiad_dashboard
 from naiad_auth import TokenStore
-from naiad_consumers import AlertConfig, Alerter, Janitor, Live, Writer, retainer
+from naiad_consumers import (
+    AlertConfig,
+    Alerter,
+    Janitor,
+    Live,
+    Marks,
+    Roller,
+    Writer,
+    retainer,
+)
 from naiad_consumers.alerter.alerter import GROUP as ALERTER_GROUP
 from naiad_consumers.audit import audit
 from naiad_consumers.live.live import GROUP as LIVE_GROUP
@@ -39,11 +48,12 @@ from naiad_serve.httpserver import HttpServer
 from naiad_serve.logwatch import watch_log
 from naiad_serve.readiness import Readiness
 from naiad_serve.supervision import Consumer, keep_running
-from naiad_standalone.control import Control, Say
+from naiad_standalone.control import Control, Say, Task
 from naiad_standalone.datafolder import DataFolder
+from naiad_standalone.grouping import groups
 from naiad_standalone.options import Options
 from naiad_standalone.reviewing import review
-from naiad_standalone.snapshotting import contents, snapshot
+from naiad_standalone.snapshotting import contents, rollups, snapshot
 from naiad_standalone.valkey import Valkey
 from naiad_state import Cache, State
 from naiad_store import Store
@@ -195,8 +205,10 @@ class Standalone:
     async def _start_consumers(self, event_log: EventLog, store: Store, state: State) -> None:
         alerts = AlertConfig.load(self.options.alerts) if self.options.alerts else AlertConfig()
         files = open_file_store(self._folder.files_url)
+        marks = Marks(store)
         makers: dict[str, Callable[[], Consumer]] = {
-            "writer": lambda: Writer(event_log, store),
+            "writer": lambda: Writer(event_log, store, marks=marks),
+            "roller": lambda: Roller(store, marks),
             "live state": lambda: Live(event_log, state),
             "alerter": lambda: Alerter(event_log, store, alerts),
             "janitor": lambda: Janitor(event_log, store, files.remove),
@@ -223,10 +235,20 @@ class Standalone:
         async def check(_request: dict[str, Any], _say: Say) -> dict[str, Any]:
             return await asyncio.to_thread(contents, store)
 
+        async def check_rollups(_request: dict[str, Any], _say: Say) -> dict[str, Any]:
+            return await asyncio.to_thread(rollups, store)
+
         async def dead(request: dict[str, Any], _say: Say) -> dict[str, Any]:
             return await review(event_log, request)
 
-        control = Control(self._folder.path, {"snapshot": take, "check": check, "dead": dead})
+        async def reading(request: dict[str, Any], _say: Say) -> dict[str, Any]:
+            return await groups(event_log, request)
+
+        tasks: dict[str, Task] = {
+            "snapshot": take, "check": check, "check rollups": check_rollups,
+            "dead": dead, "groups": reading,
+        }  # fmt: skip
+        control = Control(self._folder.path, tasks)
         await control.start()
         self._ending.push_async_callback(control.stop)
 

@@ -155,9 +155,10 @@ def rebuild(
 @_data_option
 @click.argument("source", required=False)
 def check(data: Path | None, source: str | None) -> None:
-    """Check the snapshot in SOURCE file by file; without it, count the store's rows.
+    """Check the snapshot in SOURCE file by file; without it, the store.
 
-    Two stores with the same rows and checksums hold the same.
+    Counts rows: two stores with the same rows and checksums hold the same. And works a sample of
+    the rollups out once more from the points. Status 1 if they differ.
     """
     if source:
         from naiad_standalone.snapshotting import place_of
@@ -178,18 +179,53 @@ def check(data: Path | None, source: str | None) -> None:
 
         try:
             found = ask(folder, "check")
+            rolled = ask(folder, "check rollups")
         except ControlError as error:
             raise click.ClickException(str(error)) from error
     else:
-        from naiad_standalone.snapshotting import contents
+        from naiad_standalone.snapshotting import contents, rollups
 
-        async def count() -> dict[str, Any]:
+        async def count() -> tuple[dict[str, Any], dict[str, Any]]:
             async with _engines(folder) as (_, opened):
-                return await asyncio.to_thread(contents, opened)
+                return (
+                    await asyncio.to_thread(contents, opened),
+                    await asyncio.to_thread(rollups, opened),
+                )
 
-        found = _run(count)
+        found, rolled = _run(count)
     for table, (rows, checksum) in found.items():
         click.echo(f"{table:18}{rows:>16,} rows   {checksum:016x}")
+    click.echo(
+        f"rollups of {rolled['series']:,} series: {rolled['rows']:,} rows compared with their"
+        f" points, {len(rolled['problems']) or 'none'} wrong"
+    )
+    for problem in rolled["problems"]:
+        click.echo(f"Wrong: {problem}", err=True)
+    if rolled["problems"]:
+        raise click.ClickException(
+            "rollups are not what the points say; charts by step may be wrong there. Stop the"
+            " server, say `naiad store reroll`, and start it again: all are made anew"
+        )
+
+
+@store.command()
+@_data_option
+def reroll(data: Path | None) -> None:
+    """Forget all rollups: the next start of the server makes them anew from the points.
+
+    The server has to be stopped. Until they are there, charts are made from the points, which is
+    slower for long series and shows the same.
+    """
+    folder = _stopped(_folder(data))
+
+    async def forget() -> None:
+        from naiad_store.rollupcheck import forget_rollups
+
+        async with _engines(folder) as (_, opened):
+            await asyncio.to_thread(forget_rollups, opened)
+
+    _run(forget)
+    click.echo("All rollups are forgotten. Start the server: it makes them again.")
 
 
 def _folder(data: Path | None) -> Path | None:

@@ -83,6 +83,14 @@ class StartFrom(enum.Enum):
 OnRevoke = Callable[[], Awaitable[Mapping[TopicPartition, int]]]
 
 
+def still_read_by(group: str) -> EventLogError:
+    return EventLogError(f"group {group!r} has members that read the log now; stop them first")
+
+
+def no_group(group: str) -> EventLogError:
+    return EventLogError(f"no group {group!r} has committed anything; see: naiad log groups")
+
+
 class Subscription(abc.ABC):
     """One member of a consumer group reading one topic. Not for use by several tasks."""
 
@@ -219,6 +227,17 @@ class EventLog(abc.ABC):
     @abc.abstractmethod
     async def members(self, topic: str, group: str) -> int:
         """How many members the group has that read the topic now."""
+
+    @abc.abstractmethod
+    async def groups(self, topic: str) -> frozenset[str]:
+        """The groups that have committed something of the topic: what they have not read is
+        kept for them. Raises EventLogError for an unknown topic."""
+
+    @abc.abstractmethod
+    async def forget(self, group: str) -> None:
+        """Drops what the group has committed, of all topics, so that nothing is kept for it. If it
+        comes again it begins as a new one. Raises EventLogError while it has members, and for
+        one that has committed nothing."""
 
     @abc.abstractmethod
     async def retain(

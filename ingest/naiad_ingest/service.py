@@ -232,7 +232,11 @@ async def _answer(handling: Awaitable[_Response], context: Context) -> _Response
         reason = Refused(
             grpc.StatusCode.UNAVAILABLE, f"the event log failed: {error}; send it again"
         )
-    return await reason.end(context)
+    try:
+        return await reason.end(context)
+    except grpc.aio.InternalError:
+        # It has ended already: gRPC refuses by itself what is too large.
+        raise asyncio.CancelledError from None
 
 
 async def _received(context: Context) -> bytes:

@@ -178,8 +178,8 @@ class Cursor:
             ) from None
         if found.question != question:
             raise invalid(
-                "cursor belongs to another question: runs, attributes, order and limit have to"
-                " stay the same from page to page; leave it out to begin with the first page"
+                "cursor belongs to another question: runs and order have to stay the same from"
+                " page to page; leave it out to begin with the first page"
             )
         return found
 
@@ -222,6 +222,8 @@ def question_of(request: pb.FetchRunsTableRequest) -> str:
     """What is the same for all pages of a question."""
     asked = pb.FetchRunsTableRequest()
     asked.CopyFrom(request)
-    asked.ClearField("cursor")
+    # Columns and the size of a page change nothing about the order.
+    for field in ("cursor", "attributes", "limit"):
+        asked.ClearField(field)
     content = asked.SerializeToString(deterministic=True)
     return hashlib.blake2b(content, digest_size=12).hexdigest()

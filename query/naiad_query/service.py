@@ -222,7 +222,7 @@ class QueryService(QueryServiceServicer):
         self, request: pb.FetchMetricsRequest, context: Context
     ) -> AsyncIterator[pb.FetchMetricsResponse]:
         def answer() -> Iterator[bytes]:
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             what = asking.what(request.attributes, "float_series")
             steps = asking.steps(request.step_range)
             asked = self._asked(request.project, request.runs, what, request.own_points_only)
@@ -249,7 +249,7 @@ class QueryService(QueryServiceServicer):
         self, request: pb.FetchMetricBucketsRequest, context: Context
     ) -> AsyncIterator[pb.FetchMetricBucketsResponse]:
         def answer() -> Iterator[bytes]:
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             if request.x_axis not in _AXES:
                 raise invalid(f"there is no x_axis {request.x_axis}; there are step, time and more")
             columns = request.max_buckets or DEFAULT_BUCKETS
@@ -290,7 +290,7 @@ class QueryService(QueryServiceServicer):
         self, request: pb.FetchChartRequest, context: Context
     ) -> AsyncIterator[pb.FetchChartResponse]:
         def answer() -> Iterator[pb.FetchChartResponse]:
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             plan = charts.Plan.of(request)
             what = asking.what(request.attributes, "float_series")
             asked = self._asked(request.project, request.runs, what, request.own_points_only)
@@ -327,7 +327,7 @@ class QueryService(QueryServiceServicer):
     ) -> AsyncIterator[pb.FetchMetricsResponse]:
         def ask() -> Followed:
             # Each time: a token may have lost its right, a project its runs.
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             what = asking.what(request.attributes, "float_series")
             asked = self._asked(request.project, request.runs, what, False)
             paths = [name.path for name in asked.names]
@@ -352,7 +352,7 @@ class QueryService(QueryServiceServicer):
         self, request: pb.FetchSeriesRequest, context: Context
     ) -> AsyncIterator[pb.FetchSeriesResponse]:
         def answer() -> Iterator[bytes]:
-            self._need(request.project)
+            asking.need_read(current_principal(), request.project)
             what = asking.what(
                 request.attributes, "string_series", "histogram_series", "file_series"
             )
@@ -465,7 +465,11 @@ class QueryService(QueryServiceServicer):
     def _asked(
         self, project: str, selector: pb.RunSelector, what: What, own_points_only: bool
     ) -> _Asked:
+        """Raises Refused, also when there is no such project: of one with runs that needs no
+        question of its own."""
         runs = asking.chosen_runs(self._store, project, selector)
+        if not runs:
+            self._need(project)
         if own_points_only:
             found = attributes.names(self._store, project, [run.run for run in runs], what)
         else:

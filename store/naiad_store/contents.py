@@ -38,6 +38,9 @@ PASSING = ("migrations", "listening", "owners", "discarded_files")
 WITH_RUNS = (
     *(name for name in FROM_LOG if name != "retention"),
     "alerts",
+    "rolled",
+    "dirty_stretches",
+    "rollups",
 )
 
 # Columns that differ from one making of the same row to the next.

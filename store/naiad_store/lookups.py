@@ -66,15 +66,16 @@ def highest_epoch(store: Store) -> int:
 
 
 def tombstones(
-    store: Store, projects: Iterable[str], run_ids: Iterable[str] | None = None
+    store: Store, projects: Iterable[str] | None = None, run_ids: Iterable[str] | None = None
 ) -> list[Tombstone]:
-    """Of these run ids, or of all, of these projects."""
-    named = "" if run_ids is None else " AND run_id IN {run_ids:Array(String)}"
+    """Of these run ids, or of all, of these projects, or of all."""
+    named = "1" if projects is None else "project IN {projects:Array(String)}"
+    named += "" if run_ids is None else " AND run_id IN {run_ids:Array(String)}"
     found = store.query(
         "SELECT project, run_id, until, incarnation, next, state, deleted_by, changed_by, version,"
         " toUnixTimestamp64Milli(deleted_at) AS deleted_ms,"
         " toUnixTimestamp64Milli(changed_at) AS changed_ms"
-        f" FROM tombstones FINAL WHERE project IN {{projects:Array(String)}}{named}",
-        {"projects": sorted(projects), "run_ids": sorted(run_ids or ())},
+        f" FROM tombstones FINAL WHERE {named}",
+        {"projects": sorted(projects or ()), "run_ids": sorted(run_ids or ())},
     )
     return [tombstone_of(row) for row in found.to_pylist()]

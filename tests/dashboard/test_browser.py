@@ -128,6 +128,41 @@ def test_a_reload_and_going_back_keep_the_selection(page: Tab) -> None:
     assert page.query["run"] == ["run-1", "run-2"]
 
 
+def test_a_filter_stands_in_the_address_and_its_mistakes_below_it(page: Tab) -> None:
+    page.go(f"/runs?project={PROJECT}").shows("4 runs")
+    box = page.page.get_by_label("Filter", exact=True)
+    box.fill('optimizer/lr < 0.001 and tags has "small"')
+    box.press("Enter")
+    page.shows("2 runs. Select some")
+    assert page.query["filter"] == ['optimizer/lr < 0.001 and tags has "small"']
+    page.page.reload()
+    page.shows("2 runs. Select some")
+    expect(box).to_have_value('optimizer/lr < 0.001 and tags has "small"')
+    for wrong, message, caret in (
+        ("optimizer/lr < and", "column 16: expected a value", " " * 17 + "^"),
+        # What only the server knows, beside what else narrows the table.
+        ('name =~ "("', "column 9: this is not a regular expression", " " * 10 + "^"),
+    ):
+        box.fill(wrong)
+        box.press("Enter")
+        page.shows(message)
+        page.settled()
+        picture = page.page.get_by_test_id("stCode").inner_text()
+        assert picture.splitlines()[:2] == [f"  {wrong}", caret]
+        expect(page.page.get_by_test_id("stDataFrame")).to_have_count(0)
+
+
+def test_groups_lead_to_their_runs(page: Tab) -> None:
+    page.go(f"/runs?project={PROJECT}&group=optimizer/lr&group=model/kind").shows("4 groups")
+    page.tick(1)
+    page.shows("Show runs of optimizer/lr 0.0001").click()
+    page.shows("1 run. Select some")
+    assert page.query["filter"] == ['optimizer/lr == 0.0001 and model/kind == "MLP"']
+    assert "group" not in page.query
+    page.page.go_back()
+    page.shows("4 groups")
+
+
 def test_time_is_another_axis(page: Tab) -> None:
     page.go(compared(0, 1)).chart("train/loss")
     page.page.get_by_role("radio", name="Time", exact=True).click()

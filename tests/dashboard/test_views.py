@@ -47,6 +47,8 @@ names = st.sampled_from(
         "smoothing",
         "group",
         "groups",
+        "filter",
+        "after",
         "band",
     ]
 )
@@ -54,12 +56,15 @@ paths = st.text("ab/", min_size=1, max_size=6)
 ranges = st.tuples(st.floats(-1e9, 1e9), st.floats(0.001, 1e9)).map(lambda r: (r[0], r[0] + r[1]))
 
 
-@given(words, st.text(), chosen, words, st.booleans(), st.sampled_from(LIMITS), runs)
+@given(
+    words, st.text(), chosen, words, st.booleans(), st.sampled_from(LIMITS), runs, st.text(),
+    several, st.text(),
+)  # fmt: skip
 def test_the_runs_page_comes_back_from_its_address(
     project: str, find: str, columns: tuple[str, ...] | None, sort: str, up: bool, limit: int,
-    selected: tuple[str, ...],
+    selected: tuple[str, ...], filter_: str, group: tuple[str, ...], after: str,
 ) -> None:  # fmt: skip
-    view = RunsView(project, "", find, columns, sort, up, limit, selected)
+    view = RunsView(project, "", find, columns, sort, up, limit, selected, filter_, group, after)
     assert RunsView.read(view.write()) == view
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from support_commands import ill, naiad, well
 from support_envelopes import Pen, append
 from support_kafka import fresh, kafka_url
 from support_naiad import running_naiad, wait_until
 
-from naiad.cli import main
 from naiad_consumers.writer import GROUP
 from naiad_consumers.writer.dead import DeadLetters
 from naiad_consumers.writer.parsing import Poison
@@ -22,25 +21,6 @@ from naiad_eventlog.topics import ALL_TOPICS, RECORDS
 from naiad_standalone.datafolder import DataFolder
 
 __all__ = ["kafka_url"]
-
-
-def naiad(*arguments: object, **environment: str) -> Result:
-    """In this process, since a start of it takes a second; where it looks is named by what is
-    given here alone."""
-    nowhere = {"NAIAD_DATA": None, "NAIAD_EVENT_LOG": None, "NAIAD_STORE": None}
-    return CliRunner().invoke(main, list(map(str, arguments)), env={**nowhere, **environment})
-
-
-def well(*arguments: object, **environment: str) -> str:
-    done = naiad(*arguments, **environment)
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def ill(*arguments: object, **environment: str) -> str:
-    done = naiad(*arguments, **environment)
-    assert done.exit_code in (1, 2), done.output
-    return done.stderr
 
 
 async def fill(log: EventLog) -> None:

@@ -27,6 +27,7 @@ from support_nginx import nginx_binary
 from naiad_files.s3_url import Bucket
 from naiad_serve.settings import settings_of
 from naiad_serve.stages import STAGES
+from naiad_state import Limits
 
 HERE = Path(__file__).parent
 CHART = ROOT / "deploy" / "helm" / "naiad"
@@ -264,10 +265,20 @@ def test_a_drain_ends_before_patience_does(name: str) -> None:
         assert pod["spec"]["terminationGracePeriodSeconds"] > drain + delay + 5, owner
 
 
-def test_there_is_one_alerter_and_never_two() -> None:
+def test_alerters_may_stand_by() -> None:
+    """Of several one works, so a new one may start before the old one has ended."""
+    replicas = {name: of(name, "Deployment")["naiad-alerter"]["spec"]["replicas"] for name in NAMES}
+    assert replicas == {name: 2 if name == "full" else 1 for name in NAMES}
+
+
+def test_limits_are_those_of_the_values_and_ingest_takes_them() -> None:
     for name in NAMES:
-        alerter = of(name, "Deployment")["naiad-alerter"]["spec"]
-        assert (alerter["replicas"], alerter["strategy"]) == (1, {"type": "Recreate"})
+        for _, _, container in containers(name):
+            limits = container.get("env") and environment_of(name, container).get("NAIAD_LIMITS")
+            assert bool(limits) == (name == "full" and container["name"] == "ingest")
+            if limits:
+                parsed = Limits.parse(limits)
+                assert (len(parsed.projects), len(parsed.tokens)) == (1, 1)
 
 
 def test_stages_that_lack_something_are_left_out() -> None:
@@ -386,7 +397,7 @@ def test_the_rendered_chart_is_fresh(name: str) -> None:
         ("engines.eventLog=sqlite:///tmp/x", "engines.eventLog"),
         ("engines.evenLog=kafka://x", "evenLog"),
         ("ingest.replica=3", "replica"),
-        ("alerter.replicas=2", "alerter"),
+        ("alerter.autoscaling.enabled=true", "alerter"),
         ("query.enabled=false", "query"),
         ("gateway.service.type=External", "gateway.service.type"),
         ("ingress.enabled=true", "ingress.host is not set"),

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,12 +36,24 @@ def test_a_line_of_figures_for_each_metric() -> None:
         ["adam-1", "loss", "3", "0.0", "2.0", "7.0", "7.0", "9.0", "8.0", "0"],
     ]  # fmt: skip
     assert [line[1] for line in lines("metrics", "acc", "--match", "adam")] == ["metric", "acc"]
+    chosen = lines("metrics", "loss", "--filter", "lr < 1 and loss.count > 2")
+    assert [line[0] for line in chosen] == ["run", "sgd"]
     own = lines("metrics", "--run", "fork", "--own-points")
     assert own[1][2:5] == ["2", "2.0", "3.0"]
     (found,) = json.loads(
         naiad("metrics", "--json", "--run", "adam", "--experiments", "acc").stdout
     )
     assert (found["experiment"], found["points"], found["mean"]) == ("adam", 2, 0.55)
+
+
+def test_where_there_is_nothing_to_show_it_is_said() -> None:
+    done = naiad("metrics", "nope", "--run", "sgd")
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == (
+        "nothing there: no such metric, or no such run; `naiad metrics` shows all that there are\n"
+    )
+    assert json.loads(naiad("metrics", "nope", "--json").stdout) == []
 
 
 def test_a_metric_that_was_never_finite(server: Reading) -> None:
@@ -99,6 +112,7 @@ def test_on_a_terminal() -> None:
         (["metrics", "--json", "--csv"], 2, "two forms; ask for one"),
         (["metrics", "--project", ""], 2, "name the project: --project WORKSPACE/NAME"),
         (["metrics", "--match", "("], 1, "not a regular expression that RE2 takes"),
+        (["metrics", "--filter", "lr >"], 1, "filter, column 5: expected a value"),
         (["export", "points", "x.csv"], 2, "'points' is not one of 'runs', 'metrics', 'series'"),
         (["export", "metrics", "x.txt"], 2, "ends in neither .parquet nor .csv; say --format"),
         (["export", "runs", "x.csv", "--step-range", "1:"], 2, "are about points, not runs"),
@@ -120,7 +134,7 @@ def test_what_is_wrong_is_said(
 def exported(tmp_path: Path, *arguments: str) -> Path:
     done = naiad("export", *arguments)
     assert done.exit_code == 0, done.output
-    assert " rows in " in done.stderr
+    assert re.fullmatch(r"(1 row|[\d,]+ rows) in .*\([\d,]+ bytes\)\n", done.stderr)
     (file,) = tmp_path.iterdir()
     return file
 
@@ -142,7 +156,7 @@ def test_runs_as_parquet(tmp_path: Path) -> None:
 def test_runs_as_csv(tmp_path: Path) -> None:
     file = exported(
         tmp_path, "runs", str(tmp_path / "x"), "--format", "csv", "--run", "sgd",
-        "--attributes", "^(note|sys/tags|when|loss)$",
+        "--attributes", "^(note|sys/tags|when|loss)$", "--filter", "depth exists",
     )  # fmt: skip
     (row,) = csv.DictReader(io.StringIO(file.read_text()))
     assert row == {

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from naiad.exceptions import NaiadTypeError, NaiadValueError
 from naiad.query.filters import Attribute, Filter
+from naiad_proto.filters import Compare, parse_filter
 
 INT = Attribute("batch_size", "int")
 
@@ -52,6 +55,43 @@ def test_compiled(made: Filter, expression: str) -> None:
     assert str(made) == expression
     assert made == Filter(expression)
     assert repr(made) == f"Filter({expression!r})"
+
+
+PATHS = st.text(
+    st.one_of(st.sampled_from("`ab/._-:\\ \"'min"), st.characters(exclude_categories=["Cs"])),
+    min_size=1, max_size=12,
+)  # fmt: skip
+STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@given(
+    path=PATHS,
+    value=st.one_of(
+        STRINGS, st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False)
+    ),
+)
+def test_whatever_is_named_and_compared_is_what_is_read(path: str, value: object) -> None:
+    read = parse_filter(str(Filter.eq(path, value)))  # type: ignore[arg-type]
+    assert isinstance(read, Compare)
+    assert (read.operand.path, read.operand.stat, read.operand.type) == (path, "", "")
+    assert read.literal.value == value
+    assert type(read.literal.value) is type(value)
+
+
+@given(path=PATHS, text=STRINGS)
+def test_texts_in_sets_and_patterns_too(path: str, text: str) -> None:
+    read = parse_filter(str(Filter.contains_all(path, text)))
+    assert isinstance(read, Compare)
+    assert (read.operand.path, read.op, read.literal.value) == (path, "has", text)
+
+
+def test_all_that_is_made_can_be_read() -> None:
+    made = Filter("lr > 1 or x = 2") & ~Filter.name("a & !b | c") | Filter.contains_none("t", "x")
+    assert str(parse_filter(str(made)))
+    chain = Filter.exists("a/0")
+    for number in range(1, 80):
+        chain &= Filter.exists(f"a/{number}")
+    assert str(parse_filter(str(chain)))
 
 
 def test_a_long_chain_has_no_brackets_in_each_other() -> None:

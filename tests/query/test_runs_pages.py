@@ -100,14 +100,18 @@ def test_pages_are_stable_while_runs_arrive(server: Reading, client: QueryClient
 def test_a_cursor_of_another_question_is_refused(client: QueryClient, drawn: list[Run]) -> None:
     cursor = client.runs_page(DRAWN, limit=3, sort_by="lr").next_cursor
     for how in (
-        {"limit": 4, "sort_by": "lr"}, {"limit": 3},
+        {"limit": 3},
         {"limit": 3, "sort_by": "lr", "ascending": True},
         {"limit": 3, "sort_by": "lr", "runs": Runs(filter="lr exists")},
     ):  # fmt: skip
-        with pytest.raises(NaiadQueryError, match="cursor belongs to another question: runs, attr"):
+        with pytest.raises(NaiadQueryError, match="cursor belongs to another question: runs and"):
             client.runs_page(DRAWN, cursor=cursor, **how)  # type: ignore[arg-type]
     with pytest.raises(NaiadQueryError, match="cursor belongs to another question"):
         client.runs_page(PROJECT, limit=3, sort_by="lr", cursor=cursor)
+    # Columns and the size of a page may change.
+    client.runs_page(
+        DRAWN, limit=4, sort_by="lr", cursor=cursor, attributes=Attributes(paths=["lr"])
+    )
 
 
 @pytest.mark.parametrize(

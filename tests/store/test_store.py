@@ -162,3 +162,16 @@ def test_run_keys_are_64_bits_and_repeatable(project: str, run_id: str, incarnat
     assert 0 <= key < 1 << 64
     assert key == run_key(project, run_id, incarnation)
     assert key != run_key(project, run_id, incarnation + 1)
+
+
+def test_no_table_can_lose_to_a_power_cut_what_an_insert_returned_for(store: Store) -> None:
+    found = store.query(
+        "SELECT name, engine_full FROM system.tables"
+        " WHERE database = currentDatabase() AND engine LIKE '%MergeTree%'"
+    ).to_pylist()
+    assert len(found) > 10
+    unsure = {
+        row["name"] for row in found
+        if "fsync_after_insert = 1, fsync_part_directory = 1" not in row["engine_full"]
+    }  # fmt: skip
+    assert unsure == set()

@@ -33,6 +33,9 @@ COMMANDS = {
     "dead": _Command(
         "naiad_standalone.deadcommands", "dead", "server", "Look at records not stored."
     ),
+    "log": _Command(
+        "naiad_standalone.logcommands", "event_log", "server", "Look at who reads the event log."
+    ),
     "doctor": _Command(_STANDALONE, "doctor", "server", "Say what is wrong with an installation."),
     "token": _Command(_STANDALONE, "token", "server", "Create, list and revoke access tokens."),
     "runs": _Command("naiad.cli.runs", "runs", "query", "List, show, tag and delete runs."),

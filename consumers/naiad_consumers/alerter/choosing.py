@@ -78,6 +78,12 @@ class Choices:
                 elements = heard.elements.setdefault(update.path, {})
                 elements |= dict.fromkeys(update.add, True) | dict.fromkeys(update.remove, False)
 
+    def forget(self, project: str, run_id: str) -> None:
+        """The run was deleted: whoever comes under its id next is another one."""
+        self._heard.pop((project, run_id), None)
+        for text in self._trees:
+            self._answers.pop((text, project, run_id), None)
+
     def take(self, text: str, project: str, run_id: str, now: float, clock: float) -> bool:
         """Whether the filter `text` is true for the run; `now` in seconds of any clock that goes
         on, `clock` in seconds since 1970."""

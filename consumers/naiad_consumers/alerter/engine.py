@@ -14,8 +14,9 @@ from typing import NamedTuple
 from naiad_consumers.alerter.book import Book
 from naiad_consumers.alerter.choosing import Choices
 from naiad_consumers.alerter.config import AlertConfig
+from naiad_consumers.alerter.deleted import Deleted
 from naiad_consumers.alerter.metrics import NonFinite, Threshold
-from naiad_consumers.alerter.observation import Decoder
+from naiad_consumers.alerter.observation import Batch, Decoder
 from naiad_consumers.alerter.occurrence import (
     Event,
     Occurrence,
@@ -29,6 +30,7 @@ from naiad_consumers.metrics import ALERTS_RAISED
 from naiad_eventlog import Record
 from naiad_store import Store
 from naiad_store.keys import run_key
+from naiad_store.lookups import tombstones
 from naiad_store.selects import alerts as selects
 from naiad_store.selects.filters import which_hold
 
@@ -76,7 +78,9 @@ class Engine:
             self._rules.append(self._silence)
         # When to read the running writers from the store once more: what this alerter had
         # read of the log before a restart, the writer may store only after it.
-        self._read_again: float | None = config.heartbeat.silent_after / 2
+        self._reads_again_after = config.heartbeat.silent_after / 2
+        self._read_again: float | None = self._reads_again_after
+        self._deleted = Deleted()
 
     def start(self, committed: Mapping[int, int], ends: Mapping[int, int]) -> list[Notice]:
         """Takes up what the store knows. `committed` is where the log is going to be read
@@ -89,6 +93,7 @@ class Engine:
             for o in occurrences
         ]
         self._book.restore(occurrences)
+        self._deleted.restore(tombstones(self._store))
         now = self._clock.look()
         if self._silence:
             self._silence.restore(selects.running_writers(self._store), now)
@@ -112,9 +117,12 @@ class Engine:
                 continue
             if batch.experiment:
                 self._experiments.heard(batch.project, batch.run_id, batch.experiment)
-            self._choices.hear(batch)
-            for rule in self._rules:
-                rule.on_batch(batch, now, self._book)
+            if batch.changes:
+                self._change(batch, now)
+            elif not self._deleted.has(batch):
+                self._choices.hear(batch)
+                for rule in self._rules:
+                    rule.on_batch(batch, now, self._book)
         if self._silence and self._read_again is not None and now >= self._read_again:
             self._silence.restore(selects.running_writers(self._store), now)
             self._read_again = None
@@ -122,6 +130,22 @@ class Engine:
             for rule in self._rules:
                 rule.on_time(now, self._book)
         return self._settle()
+
+    def _change(self, batch: Batch, now: float) -> None:
+        """A run was deleted, or is there again."""
+        self._deleted.change(batch)
+        if "restore_run" in batch.changes:
+            # Its writers are waited for again, once the store shows them.
+            self._read_again = now + self._reads_again_after
+        if "delete_run" not in batch.changes:
+            return
+        self._choices.forget(batch.project, batch.run_id)
+        if self._silence:
+            self._silence.forget(batch.project, batch.run_id)
+        for occurrence in self._book.open():
+            subject = occurrence.subject
+            if (subject.project, subject.run_id) == (batch.project, batch.run_id):
+                self._book.resolved(subject, batch.origin)
 
     def _settle(self) -> list[Notice]:
         fresh = self._book.fresh

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from naiad_consumers.alerter.occurrence import Origin
 from naiad_eventlog import Record
 from naiad_eventlog.topics import about
+from naiad_proto.changes import CHANGES, is_change
 from naiad_proto.rejections import Rejected
 from naiad_proto.series import group_arrays
 from naiad_proto.v1 import log_pb2, records_pb2
@@ -98,6 +99,9 @@ class Batch:
     experiment: str | None
     attributes: Sequence[records_pb2.SetAttribute] = ()
     string_sets: Sequence[records_pb2.UpdateStringSet] = ()
+    epoch: int = 0
+    # What it does to the run as a whole: names of `naiad_proto.changes`.
+    changes: Sequence[str] = ()
 
     def points(self, path: str) -> Points:
         """All points of a metric, from whichever groups it stands in."""
@@ -163,8 +167,19 @@ class Decoder:
                 string_sets.append(item.update_string_set)
         origin = Origin(record.partition, record.offset, batch.writer_id, envelope.received_at)
         groups = list(self._groups(batch, rejected, record))
+        kinds = [str(item.WhichOneof("kind")) for item in batch.items]
+        changes = [kind for kind in kinds if kind in CHANGES] if is_change(batch) else []
         return Batch(
-            batch.project, batch.run_id, origin, groups, states, experiment, attributes, string_sets
+            batch.project,
+            batch.run_id,
+            origin,
+            groups,
+            states,
+            experiment,
+            attributes,
+            string_sets,
+            batch.epoch,
+            changes,
         )
 
     def _groups(

@@ -91,6 +91,12 @@ class Silence(Rule):
                 row["project"], row["run_id"], row["host"], row["pid"], origin, now
             )
 
+    def forget(self, project: str, run_id: str) -> None:
+        """Nobody waits for the run's writers."""
+        for writer_id, writer in list(self._running.items()):
+            if (writer.project, writer.run_id) == (project, run_id):
+                del self._running[writer_id]
+
     def on_batch(self, batch: Batch, now: float, book: Book) -> None:
         writer_id = batch.origin.writer_id
         for _, status in batch.states:

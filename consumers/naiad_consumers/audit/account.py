@@ -10,6 +10,7 @@ from naiad_consumers.audit.pointlog import PointLog
 from naiad_consumers.writer.intervals import Intervals, covers, inside, merge
 from naiad_consumers.writer.itemrows import value_row
 from naiad_eventlog import Record
+from naiad_proto.changes import is_edit
 from naiad_proto.rejections import Rejected
 from naiad_proto.series import group_arrays, string_arrays
 from naiad_proto.v1.log_pb2 import Envelope
@@ -73,6 +74,8 @@ class RunAccount:
     incarnation: int = 0
     # Its rows are gone, and what comes of it later is dropped: only records are accounted for.
     purged: bool = False
+    # Whether anything came of it but edits, which make no run.
+    logged: bool = False
     # Where its newest record stands, and all where it has some: more than one once partitions
     # were added.
     partition: int = 0
@@ -106,6 +109,7 @@ class RunAccount:
             spool.claim(batch.counts)
         if not batch.HasField("records"):
             return
+        self.logged = self.logged or not is_edit(batch)
         first, last = batch.records.first, batch.records.last
         if waiting:
             spool.waiting.append((first, last))

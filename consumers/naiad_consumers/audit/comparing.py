@@ -62,7 +62,7 @@ class Comparison:
             )  # fmt: skip
         self._fill(partial)
         waiting = any(spool.waiting for spool in account.spools.values())
-        if account.purged:
+        if account.purged or not (account.logged or ledger.is_run(self.store, key)):
             self._nothing_left(key)
         elif not waiting and not partial and not self._lost:
             self._rows(key)
@@ -209,7 +209,8 @@ class Comparison:
         for table, rows in leftovers(self.store, self.project, [key]).items():
             self._gap(
                 None, STORE, 0, 0,
-                f"{rows:,} rows of table {table} are there, and the run was purged",
+                f"{rows:,} rows of table {table} are there, and"
+                + (" the run was purged" if self.account.purged else " there is no such run"),
                 plain=True,
             )  # fmt: skip
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from naiad_consumers import metrics
 from naiad_consumers.roller.planning import Growth, Plan, grown, plan, rows_of
 from naiad_consumers.writer.marks import Claim, Due, Marks, OpenMark
+from naiad_consumers.writer.tenure import COUNT_BITS
 from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_store import Store, StoreUnavailable
 from naiad_store.selects import rolled as rolled_
@@ -97,10 +98,13 @@ class Roller:
     def roll_all(self) -> None:
         """All that is due now, and the rests, without a pause: for tests and benchmarks."""
         self._begin()
-        for find in (lambda: self._due(patient=False), lambda: self._ended(everything=True)):
-            for project, wanted in _by_project(find()).items():
-                for some in _chunks(self._with_stretches(project, wanted)):
-                    self._roll_chunk(project, some)
+        self._roll(self._due(patient=False))
+        self._roll(self._ended(everything=True))
+
+    def _roll(self, wanted: Sequence[_Wanted]) -> None:
+        for project, of_project in _by_project(wanted).items():
+            for some in _chunks(self._with_stretches(project, of_project)):
+                self._roll_chunk(project, some)
 
     def _look(self, stop: asyncio.Event) -> float:
         """Returns the seconds that it took."""
@@ -188,6 +192,12 @@ class Roller:
         return answer
 
     def _roll_chunk(self, project: str, wanted: Sequence[_Wanted]) -> None:
+        with self._marks.rolling:
+            self._roll_now(project, wanted)
+
+    def _roll_now(self, project: str, wanted: Sequence[_Wanted]) -> None:
+        # Since it was looked at a run may have been purged.
+        wanted = self._with_stretches(project, wanted)
         counted = rolling.count(
             self._store,
             project,
@@ -252,7 +262,7 @@ class Roller:
                 growths.get(one.series),
                 dirty,
                 edition=lambda: next(self._tenure.numbers),
-                oldest=self._oldest,
+                ours=range(self._oldest, (self._tenure.epoch + 1) << COUNT_BITS),
                 through=mark.generation if mark else 0,
                 number=claim.number,
                 lowest=in_marked.lowest if in_marked else None,

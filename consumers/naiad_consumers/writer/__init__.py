@@ -16,7 +16,8 @@ Promised:
 """
 
 from naiad_consumers.writer.dead import TooManyDeadLetters
+from naiad_consumers.writer.marks import Marks
 from naiad_consumers.writer.parsing import ReaderTooOld
 from naiad_consumers.writer.writer import GROUP, Writer
 
-__all__ = ["GROUP", "ReaderTooOld", "TooManyDeadLetters", "Writer"]
+__all__ = ["GROUP", "Marks", "ReaderTooOld", "TooManyDeadLetters", "Writer"]

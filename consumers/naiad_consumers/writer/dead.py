@@ -14,7 +14,8 @@ from naiad_proto.v1.log_pb2 import DeadLetter
 log = logging.getLogger(__name__)
 
 # More than this waiting to be looked at is no accident of single records, but a fault that
-# would drain the log into the dead-letter topic.
+# would drain the log into the dead-letter topic. Writers that ask at the same moment may go past
+# it together, each by what it has just read.
 MAX_DEAD_LETTERS = 1000
 # Who has looked at dead letters commits in this group.
 REVIEW_GROUP = "naiad.dead.review"

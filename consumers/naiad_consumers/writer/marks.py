@@ -153,6 +153,8 @@ class Marks:
         self.long = long
         self._store = store
         self._clock = clock
+        # Held for each roll.
+        self.rolling = threading.Lock()
         self._changed = threading.Condition()
         self._tickets = itertools.count()
         self._inserting: set[int] = set()
@@ -195,6 +197,12 @@ class Marks:
             with self._changed:
                 self._inserting.discard(ticket)
                 self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """While nothing is rolled."""
+        with self.rolling:
+            yield
 
     def _meet(self, runs: Iterable[tuple[str, str, int, int]]) -> None:
         """Asks the store about (project, run id, run, partition) that are new to this tenure, and
@@ -280,9 +288,12 @@ class Marks:
         """What stood in the store before this tenure, or was left: (project, run id, run, path,
         rows that are not rolled) and (project, run id, run, path, begin, end, generation), of
         which only those count that are ours."""
-        fresh = [one for one in series if self.home(one[0], one[1]) in self.tenure.owned]
-        old = [one for one in marks if self.home(one[0], one[1]) in self.tenure.owned]
-        self._meet((one[0], one[1], one[2], self.home(one[0], one[1])) for one in (*fresh, *old))
+        owned = self.tenure.owned
+        fresh = [one for one in series if self.home(one[0], one[1]) in owned]
+        old = [one for one in marks if self.home(one[0], one[1]) in owned]
+        runs = {one[2]: (one[0], one[1]) for one in fresh}
+        runs |= {one[2]: (one[0], one[1]) for one in old}
+        self._meet((*names, run, self.home(*names)) for run, names in runs.items())
         with self._changed:
             for _, _, key, path, rows in fresh:
                 if run := self._runs.get(key):

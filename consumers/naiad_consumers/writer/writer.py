@@ -266,7 +266,7 @@ class Writer:
             if changes:
                 await self._patiently(self._pending.flush)
                 changing = Changing(self._store, self._runs, self._writers)
-                await self._patiently(partial(changing.apply, records))
+                await self._patiently(partial(self._change, changing, records))
             else:
                 await self._store_records(records)
         self._pending.cover(parcel.records)
@@ -289,6 +289,11 @@ class Writer:
             await self._store_records(records[half:])
             return
         await self._put_aside(block.refused)
+
+    def _change(self, changing: Changing, records: Sequence[Parsed]) -> None:
+        # Of a purged run nothing may be rolled behind its rows.
+        with self._marks.resting():
+            changing.apply(records)
 
     def _insert(self, records: Sequence[Parsed]) -> Block:
         block = Block(self._runs, self._writers, self._pending.projects, self._pending.paths)

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from naiad.query.client import Attributes, QueryClient, Runs
+from naiad.exceptions import NaiadQueryError
+from naiad.query.client import Attributes, QueryClient, Runs, RunsPage
 from naiad_dashboard import attributes, tables
 from naiad_dashboard.address import bound, go, query
 from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project
 from naiad_dashboard.colours import look, swatch
+from naiad_dashboard.filtering import HELP, combined, is_understood, tell_refusal
+from naiad_dashboard.sections.groups import show_groups
 from naiad_dashboard.texts import plain, shorten
 from naiad_dashboard.views import LIMITS, CompareView, RunsView, RunView
 
@@ -25,8 +27,9 @@ _FIRST = (STATE, "sys/creation_time", "sys/tags")
 _SHORT = {STATE: "state", "sys/creation_time": "created", "sys/tags": "tags"}
 # Of the configs at most so many are looked at for differences, and shown.
 _CONFIGS_ASKED, _CONFIGS_SHOWN, _METRICS_SHOWN = 300, 8, 4
-# More names than this are not put into one question.
-_NAMES = 10_000
+# Beside state and configs what runs are grouped by.
+_GROUPED_BY = ("sys/owner", "sys/name", "sys/tags")
+_MOST_GROUPED_BY = 4
 _REFRESH_SECONDS = 10
 # No attribute has this path: a path is not empty between its slashes.
 _COLOUR = "//colour"
@@ -72,9 +75,16 @@ def _head(view: RunsView, projects: Sequence[str]) -> DeltaGenerator:
             **bound("runs-project", view.project, lambda new: go(RunsView(project=new))),
         )
         st.text_input(
+            "Filter",
+            placeholder='val/acc > 0.9 and tags has "prod"',
+            help=HELP,
+            width=440,
+            **bound("runs-filter", view.filter, lambda new: _set(filter=new)),
+        )
+        st.text_input(
             "Find",
-            placeholder="in run ids and experiment names (regular expression)",
-            width=380,
+            placeholder="in ids and names (RE2)",
+            width=200,
             **bound("runs-find", view.find, lambda new: _set(find=new)),
         )
         st.selectbox(
@@ -97,25 +107,35 @@ def _head(view: RunsView, projects: Sequence[str]) -> DeltaGenerator:
 
 def _body(site: Site, view: RunsView, head: DeltaGenerator) -> None:
     client = site.client
+    # Below the filter, before anything that would wait for an answer.
+    if not is_understood(view):
+        return
     known = client.list_attributes(view.project)
-    index = _index(client, view)
-    total = len(index)
-    names = index[: view.limit or None]
     with head:
         _columns_chooser(view, [path for path, _ in known])
-    if not total:
-        if view.find or view.experiment:
+        _group_chooser(view, [*attributes.configs(known), STATE, *_GROUPED_BY])
+    metrics = attributes.main_metrics(attributes.metrics(known), _METRICS_SHOWN)
+    candidates = attributes.configs(known)[:_CONFIGS_ASKED]
+    usual = [*_FIRST, *candidates, *metrics]
+    wanted = usual if view.columns is None else list(view.columns)
+    try:
+        if view.group:
+            of_groups = metrics if view.columns is None else view.columns
+            show_groups(client, view, of_groups, _set)
+            return
+        page = _page(client, view, wanted)
+    except NaiadQueryError as error:
+        tell_refusal(client, view, error)
+        if view.after:
+            st.button("First page", on_click=lambda: _set(after=""))
+        return
+    if not page.total_runs:
+        if view.find or view.experiment or view.filter:
             st.info("No run matches. Change or clear the filter above.")
         else:
             st.info("This project has no runs yet.")
         return
-    if view.columns is not None:
-        wanted = list(view.columns)
-    else:
-        candidates = attributes.configs(known)[:_CONFIGS_ASKED]
-        metrics = attributes.main_metrics(attributes.metrics(known), _METRICS_SHOWN)
-        wanted = [*_FIRST, *candidates, *metrics]
-    found = tables.frame(_rows(client, view, names, wanted))
+    found = tables.frame(page.table)
     if view.columns is None:
         different = tables.differing(found, [c for c in found.columns if c in set(candidates)])
         kept = [*_FIRST, *metrics, *different[:_CONFIGS_SHOWN]]
@@ -123,14 +143,37 @@ def _body(site: Site, view: RunsView, head: DeltaGenerator) -> None:
     # Above the table, where it is in sight however long that is, but it needs its answer.
     choice = st.container()
     chosen = _table(view, found)
-    text = "1 run" if total == 1 else f"{total:,} runs"
-    if len(names) < total:
-        first = "first" if view.sort or view.ascending else "newest"
-        text = f"The {first} {len(names):,} of {text}"
     with choice:
-        _choice(site, view, chosen, tables.labels(found), text)
+        _choice(site, view, chosen, tables.labels(found), _which(view, page))
+    _turning(view, page)
     if STATE in found and found[STATE].isin(attributes.LIVE_STATES).any():
         _watch()
+
+
+def _which(view: RunsView, page: RunsPage) -> str:
+    """What part of the runs the table is."""
+    total = "1 run" if page.total_runs == 1 else f"{page.total_runs:,} runs"
+    rows = page.table.num_rows
+    if rows == page.total_runs:
+        return total
+    if view.after:
+        return f"{rows:,} of {total}, those after the page before"
+    return f"The {'first' if view.sort or view.ascending else 'newest'} {rows:,} of {total}"
+
+
+def _turning(view: RunsView, page: RunsPage) -> None:
+    """To other pages of the table. The one before is the browser's way back."""
+    if not view.after and not page.next_cursor:
+        return
+    with st.container(horizontal=True):
+        if view.after:
+            st.button("First page", icon=":material/first_page:", on_click=lambda: _set(after=""))
+        if page.next_cursor:
+            st.button(
+                f"Next {view.limit:,}",
+                icon=":material/chevron_right:",
+                on_click=lambda: _set(after=page.next_cursor),
+            )
 
 
 def _watch() -> None:
@@ -148,31 +191,27 @@ def _watch() -> None:
     tick()
 
 
-def _index(client: QueryClient, view: RunsView) -> list[str]:
-    """Run ids that the filters leave, in the order asked for."""
-    table = client.runs_table(
-        view.project, Runs(), Attributes(paths=()), sort_by=view.sort, ascending=view.ascending
-    )
-    rows = zip(table["run_id"].to_pylist(), table["experiment"].to_pylist(), strict=True)
-    pairs = [pair for pair in rows if not view.experiment or pair[1] == view.experiment]
-    if view.find:
-        # The server's own regular expressions: they can't be made to run for ever.
-        by_id = set(client.list_runs(view.project, Runs(pattern=view.find)))
-        by_name = set(client.list_runs(view.project, Runs(pattern=view.find, by_experiment=True)))
-        pairs = [(run, name) for run, name in pairs if run in by_id or (name and name in by_name)]
-    return [run for run, _ in pairs]
-
-
-def _rows(client: QueryClient, view: RunsView, names: Sequence[str], paths: list[str]) -> pa.Table:
-    """The rows of `names`, in that order of sorting."""
-    chosen = Runs(names=names) if len(names) <= _NAMES else Runs()
-    return client.runs_table(
+def _page(client: QueryClient, view: RunsView, paths: Sequence[str]) -> RunsPage:
+    return client.runs_page(
         view.project,
-        chosen,
+        Runs(filter=combined(view)),
         Attributes(paths=list(dict.fromkeys(paths))),
         sort_by=view.sort,
         ascending=view.ascending,
         limit=view.limit,
+        cursor=view.after,
+    )
+
+
+def _group_chooser(view: RunsView, paths: Sequence[str]) -> None:
+    options = list(dict.fromkeys([*paths, *view.group]))
+    st.multiselect(
+        "Group by",
+        options,
+        placeholder="no groups",
+        width=240,
+        max_selections=_MOST_GROUPED_BY,
+        **bound("runs-group", list(view.group), lambda new: _set(group=tuple(new))),
     )
 
 

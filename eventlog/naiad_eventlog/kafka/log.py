@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupIdNotFound, KafkaError, NonEmptyGroup
 
 from naiad_eventlog.interface import (
     EventLog,
@@ -19,6 +19,8 @@ from naiad_eventlog.interface import (
     Subscription,
     Topic,
     TopicPartition,
+    no_group,
+    still_read_by,
 )
 from naiad_eventlog.kafka import retaining
 from naiad_eventlog.kafka.address import KafkaAddress
@@ -128,6 +130,27 @@ class KafkaEventLog(EventLog):
         self._check_open()
         await self._need(topic)
         return await self._topics.members(self._address.prefix + group)
+
+    async def groups(self, topic: str) -> frozenset[str]:
+        self._check_open()
+        await self._need(topic)
+        prefix = self._address.prefix
+        groups = [group for group in await self._topics.groups() if group.startswith(prefix)]
+        committed = [await self._topics.committed(prefix + topic, group) for group in groups]
+        return frozenset(
+            group.removeprefix(prefix)
+            for group, offsets in zip(groups, committed, strict=True)
+            if offsets
+        )
+
+    async def forget(self, group: str) -> None:
+        self._check_open()
+        try:
+            await self._topics.forget(self._address.prefix + group)
+        except NonEmptyGroup as error:
+            raise still_read_by(group) from error
+        except GroupIdNotFound as error:
+            raise no_group(group) from error
 
     async def retain(
         self,

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    GroupIdNotFound,
+    KafkaError,
+    NonEmptyGroup,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from naiad_eventlog.interface import EventLogError, Topic
 from naiad_eventlog.kafka.address import KafkaAddress
@@ -81,6 +88,23 @@ class TopicAdmin:
             f"the members of group {group!r} can't be found out",
         )
         return sum(len(described[5]) for described in response.groups)
+
+    async def forget(self, group: str) -> None:
+        """Raises NonEmptyGroup, GroupIdNotFound, EventLogError."""
+        # The client can't, but has the request; test_kafka.py tells when it changes.
+        coordinator = await self._patiently(
+            lambda: self._client.find_coordinator(group), f"nobody knows of group {group!r}"
+        )
+        response = await self._patiently(
+            lambda: self._client._send_request(DeleteGroupsRequest([group]), coordinator),
+            f"group {group!r} can't be forgotten",
+        )
+        ((_, code),) = response.results
+        if code:
+            error = for_code(code)()
+            if isinstance(error, NonEmptyGroup | GroupIdNotFound):
+                raise error
+            raise as_log_error(error, f"group {group!r} can't be forgotten")
 
     async def drop(self, name: str, below: Mapping[int, int]) -> None:
         """Drops the topic's records below these offsets, by partition."""

@@ -22,6 +22,8 @@ from naiad_eventlog.interface import (
     Subscription,
     Topic,
     TopicPartition,
+    no_group,
+    still_read_by,
 )
 from naiad_eventlog.partitioning import partition_of
 from naiad_eventlog.retention import DEFAULT_HOURS, Retention
@@ -135,6 +137,27 @@ class SqliteEventLog(EventLog):
     async def members(self, topic: str, group: str) -> int:
         self._row(topic)
         return len(self._groups.get((group, topic), []))
+
+    async def groups(self, topic: str) -> frozenset[str]:
+        number = self._row(topic).number
+
+        def read() -> frozenset[str]:
+            rows = self._file.connection().execute(
+                "SELECT DISTINCT consumers FROM commits WHERE topic = ?", (number,)
+            )
+            return frozenset(name for (name,) in rows.fetchall())
+
+        return await self.read(read)
+
+    async def forget(self, group: str) -> None:
+        if any(name == group and members for (name, _), members in self._groups.items()):
+            raise still_read_by(group)
+
+        def write(connection: sqlite3.Connection) -> int:
+            return connection.execute("DELETE FROM commits WHERE consumers = ?", (group,)).rowcount
+
+        if not await self._do(write):
+            raise no_group(group)
 
     async def retain(
         self,

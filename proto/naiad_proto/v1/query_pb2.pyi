@@ -437,7 +437,7 @@ class FetchRunsTableRequest(_message.Message):
     limit: _builtins.int
     """0: no limit."""
     cursor: _builtins.str
-    """Where to go on: next_cursor of the page before, with the same question and limit."""
+    """Where to go on: next_cursor of the page before, asked for with the same runs and order."""
     @_builtins.property
     def runs(self) -> Global___RunSelector: ...
     @_builtins.property

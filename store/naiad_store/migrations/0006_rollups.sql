@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS rollups
     positive_infinities UInt64 CODEC(ZSTD(1)),
     negative_infinities UInt64 CODEC(ZSTD(1))
 )
-ENGINE = ReplacingMergeTree
+ENGINE = ReplacingMergeTree(edition)
 ORDER BY (project, path, k, run, edition, bucket)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS dirty_stretches
     begin Int64,
     end Int64
 )
-ENGINE = ReplacingMergeTree
+ENGINE = ReplacingMergeTree(generation)
 ORDER BY (project, path, run, generation, log_partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 

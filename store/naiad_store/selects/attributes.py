@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from naiad_proto.filters.kinds import SERIES_TYPES as SERIES_TYPES
 from naiad_proto.filters.kinds import TYPES as TYPES
@@ -93,21 +94,30 @@ def columns(
             f" FROM string_sets FINAL {where} AND present GROUP BY path, run",
             lambda table, _: table.column("elements").combine_chunks(),
         )
-    if what.wants("float_series") or what.wants("string_series"):
-        add(
-            f"SELECT path, type, run, number, text FROM series FINAL {where}"
-            " AND type IN ('float_series', 'string_series')",
-            lambda table, kind: table.column(
-                "number" if kind == "float_series" else "text"
-            ).combine_chunks(),
-        )
-    if what.wants("histogram_series"):
+    kinds = [kind for kind in SERIES_TYPES if what.wants(kind)]
+    if not kinds:
+        return gathered.found
+    types = ", ".join(f"'{kind}'" for kind in kinds)
+    series = store.query(
+        f"SELECT path, type, run, number, text FROM series FINAL {where} AND type IN ({types})",
+        parameters,
+    )
+    there = set(pc.unique(series.column("type")).to_pylist())
+    last = pc.is_in(series.column("type"), pa.array(["float_series", "string_series"]))
+    gathered.add(
+        series.filter(last),
+        lambda table, kind: table.column(
+            "number" if kind == "float_series" else "text"
+        ).combine_chunks(),
+    )
+    # Their last points stand in tables of their own, which are asked if there are any.
+    if "histogram_series" in there:
         add(
             "SELECT path, 'histogram_series' AS type, run, kind, edges, bins"
             f" FROM histogram_points FINAL {where} ORDER BY step DESC LIMIT 1 BY path, run",
             lambda table, _: histograms(table),
         )
-    if what.wants("file_series"):
+    if "file_series" in there:
         add(
             f"SELECT path, 'file_series' AS type, run, {_FILE}"
             f" FROM file_points FINAL {where} ORDER BY step DESC LIMIT 1 BY path, run",

@@ -22,6 +22,11 @@ def runs_of_project(store: Store, project: str) -> list[tuple[str, int]]:
     return list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
 
+def is_run(store: Store, run: int) -> bool:
+    found = store.query("SELECT 1 FROM runs WHERE run = {run:UInt64} LIMIT 1", {"run": run})
+    return bool(found.num_rows)
+
+
 def spools_of_run(store: Store, project: str, run: int) -> dict[str, dict[str, Any]]:
     """By writer id: intervals `stored` (they may overlap), `points` and `rejected`."""
     rows = store.query(

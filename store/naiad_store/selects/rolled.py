@@ -27,7 +27,7 @@ MARKS = pa.schema(
 # Of versions, above the count.
 EPOCH_SHIFT = 40
 
-_COUNTING = f"""
+COUNTING = f"""
     (log_partition, bitShiftRight(version, {EPOCH_SHIFT})) IN
     (SELECT log_partition, max(epoch) FROM rollers GROUP BY log_partition)
 """
@@ -89,7 +89,7 @@ def take_over(store: Store, partitions: Iterable[int], epoch: int, version: int)
     columns = ", ".join(name for name in ROLLED.names if name != "version")
     store.command(
         f"INSERT INTO rolled ({columns}, version) SELECT {columns}, {{version:UInt64}}"
-        f" FROM rolled FINAL WHERE log_partition IN {{numbers:Array(UInt32)}} AND {_COUNTING}"
+        f" FROM rolled FINAL WHERE log_partition IN {{numbers:Array(UInt32)}} AND {COUNTING}"
         " AND begin < end",
         {"version": version, "numbers": numbers},
     )
@@ -130,7 +130,7 @@ def stretches(
         "SELECT path, run, begin, end, since, lowest, k, edition, points, marks_through,"
         " log_partition FROM rolled FINAL"
         " WHERE project = {project:String} AND path IN {paths:Array(String)}"
-        f" AND run IN {{runs:Array(UInt64)}} AND begin < end AND {_COUNTING}"
+        f" AND run IN {{runs:Array(UInt64)}} AND begin < end AND {COUNTING}"
         " ORDER BY path, run, begin",
         {"project": project, "runs": list(runs), "paths": list(paths)},
         settings,

@@ -81,9 +81,9 @@ def test_what_cannot_be_read_is_passed_over_and_named(
 
 def test_a_record_of_a_newer_naiad_stops_it(bench: Callable[..., Bench]) -> None:
     b = bench()
-    value = seal(Pen().metrics({"a": [NAN]}), min_reader_version=2)
+    value = seal(Pen().metrics({"a": [NAN]}), min_reader_version=3)
     b.log.append(Record("naiad.records", 0, 0, b"k", value, 0))
-    with pytest.raises(UnknownVersion, match="offset 0 a record of version 2"):
+    with pytest.raises(UnknownVersion, match="offset 0 a record of version 3"):
         b.step()
 
 

@@ -540,7 +540,7 @@ CREATE TABLE IF NOT EXISTS `naiad`.`rollups` ON CLUSTER '{cluster}'
     positive_infinities UInt64 CODEC(ZSTD(1)),
     negative_infinities UInt64 CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', edition)
 ORDER BY (project, path, k, run, edition, bucket)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
@@ -574,7 +574,7 @@ CREATE TABLE IF NOT EXISTS `naiad`.`dirty_stretches` ON CLUSTER '{cluster}'
     begin Int64,
     end Int64
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', generation)
 ORDER BY (project, path, run, generation, log_partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
@@ -740,4 +740,8 @@ WHERE NOT startsWith(path, 'sys/') AND type != 'file';
 CREATE OR REPLACE VIEW `naiad`.`view_logs` ON CLUSTER '{cluster}' AS
 SELECT project, run_id, experiment, path, step, timestamp, value AS message
 FROM `naiad`.`view_strings`;
+
+ALTER TABLE `naiad`.`listening` ON CLUSTER '{cluster}' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
+
+ALTER TABLE `naiad`.`migrations` ON CLUSTER '{cluster}' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
 

@@ -96,6 +96,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 # Until every gateway has heard that no more should come here.
 - {name: NAIAD_DRAIN_DELAY_SECONDS, value: "10"}
 {{- end }}
+{{- if and (eq .stage "ingest") .root.Values.ingest.limits }}
+- {name: NAIAD_LIMITS, value: {{ .root.Values.ingest.limits | quote }}}
+{{- end }}
 {{- if and (eq .stage "query") .root.Values.dashboardUrl }}
 - {name: NAIAD_DASHBOARD_URL, value: {{ .root.Values.dashboardUrl | quote }}}
 {{- end }}

@@ -1,0 +1,212 @@
+"""A store of long series, made directly and rolled, and a query service before it: a process of
+its own, which is told what to do by lines and answers by lines.
+
+    python benchmarks/query/filled.py FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = "bench/charts"
+# Of one insert.
+_ROWS = 5_000_000
+
+
+def size(quick: bool) -> tuple[int, int, int]:
+    """Runs, metrics, steps."""
+    usual = (100, 1, 20_000) if quick else (1000, 1, 100_000)
+    names = ("BENCH_RUNS", "BENCH_METRICS", "BENCH_STEPS")
+    runs, metrics, steps = (
+        int(os.environ.get(name, value)) for name, value in zip(names, usual, strict=True)
+    )
+    return runs, metrics, steps
+
+
+class Filled:
+    """The process. Each method is one of its `Work`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**given: Any) -> Any:
+            assert self._process.stdin
+            assert self._process.stdout
+            self._process.stdin.write(json.dumps({"do": name, **given}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the store's process ended in {name}")
+            return json.loads(line)
+
+        return call
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+
+
+@contextmanager
+def filled() -> Iterator[Filled]:
+    # Not in /tmp, which may be memory.
+    folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))
+    process = Filled(folder)
+    try:
+        yield process
+    finally:
+        process.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Work:
+    """What the process can be told."""
+
+    def __init__(self, folder: Path) -> None:
+        from support_rolling import Owner
+
+        from naiad_store import Store
+
+        self._folder = folder
+        self.store = Store.open(f"chdb://{folder / 'store'}")
+        self.store.migrate()
+        self._owner_of = Owner
+        self.owner: Any = None
+        self._reading: Any = None
+
+    def fill(self, runs: int, metrics: int, steps: int, first: int = 0, kind: str = "walk") -> Any:
+        """Steps from `first` on of each of `runs` runs: a random walk, or a loss of three digits;
+        timestamps with 2 ms of jitter."""
+        from naiad_eventlog.partitioning import partition_of
+        from naiad_eventlog.topics import run_key as log_key
+        from naiad_store.keys import run_key
+
+        names = [f"run-{number}" for number in range(runs)]
+        keys = [run_key(PROJECT, name) for name in names]
+        given: dict[str, object] = {"project": PROJECT, "keys": keys, "names": names}
+        if not first:
+            given["partitions"] = [partition_of(log_key(PROJECT, name), 8) for name in names]
+            self.store.command(
+                "INSERT INTO runs (project, run_id, run, created_at, version, priority)"
+                " SELECT {project:String}, n, k, now64(3), 1, 1"
+                " FROM (SELECT {names:Array(String)} AS n, {keys:Array(UInt64)} AS k)"
+                " ARRAY JOIN n, k",
+                given,
+            )
+            self.store.command(
+                "INSERT INTO writers (project, run, writer_id, log_partition, epoch, state,"
+                " last_seen_at, row_version) SELECT {project:String}, k, hex(k), p, 1, 'finished',"
+                " now64(3), 1 FROM (SELECT {keys:Array(UInt64)} AS k,"
+                " {partitions:Array(UInt32)} AS p) ARRAY JOIN k, p",
+                given,
+            )
+        value = (
+            "round(exp(-number % {steps:UInt64} / 30000) + randCanonical(1) / 50, 3)"
+            if kind == "loss"
+            else "sin((number % {steps:UInt64}) / 5000) * 10 + randNormal(0, 1)"
+        )
+        at_once = max(1, _ROWS // steps)
+        began = time.perf_counter()
+        for metric in range(metrics):
+            for run in range(0, runs, at_once):
+                self.store.command(
+                    f"""
+                    INSERT INTO points
+                    SELECT {{project:String}}, {{path:String}},
+                        arrayElement({{some:Array(UInt64)}}, intDiv(number, {{steps:UInt64}}) + 1),
+                        toDecimal64(number % {{steps:UInt64}} + {{first:UInt64}}, 6) AS step,
+                        fromUnixTimestamp64Milli(toInt64(1767225600000
+                            + (number % {{steps:UInt64}} + {{first:UInt64}}) * 100 + rand(2) % 3)),
+                        {value}, 1.,
+                        bitOr(bitShiftLeft(toUInt128(1), 127),
+                            toUInt128(number % {{steps:UInt64}} + {{first:UInt64}}))
+                    FROM numbers({{rows:UInt64}})
+                    """,
+                    {
+                        "project": PROJECT, "path": f"metric-{metric}", "first": first,
+                        "some": keys[run : run + at_once], "steps": steps,
+                        "rows": len(keys[run : run + at_once]) * steps,
+                    },
+                )  # fmt: skip
+            self.store.command(
+                "INSERT INTO series (project, path, type, run, committed, step, rank)"
+                " SELECT {project:String}, {path:String}, 'float_series', k, 1,"
+                " toDecimal64({last:UInt64}, 6), {last:UInt64}"
+                " FROM (SELECT {keys:Array(UInt64)} AS k) ARRAY JOIN k",
+                given | {"path": f"metric-{metric}", "last": first + steps - 1},
+            )
+        return {"seconds": time.perf_counter() - began}
+
+    def merge(self) -> Any:
+        """As the background would in time."""
+        for table in ("points", "rollups"):
+            self.store.command(f"OPTIMIZE TABLE {table} FINAL")
+        return {}
+
+    def roll(self, rest: bool) -> Any:
+        """All there is; the parts that are not over with `rest`."""
+        if self.owner is None:
+            self.owner = self._owner_of(self.store, long=8192)
+        began, used = time.perf_counter(), time.process_time()
+        roller = self.owner.roller
+        roller._begin()
+        roller._roll(roller._due(patient=False))
+        if rest:
+            roller._roll(roller._ended(everything=True))
+        return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - used}
+
+    def bytes_per_point(self) -> Any:
+        found = self.store.query(
+            "SELECT table, sum(bytes_on_disk) AS bytes, sum(rows) AS rows FROM system.parts"
+            " WHERE active AND database = currentDatabase() AND table IN"
+            " ('points', 'rollups', 'rolled') GROUP BY table"
+        ).to_pylist()
+        sizes = {row["table"]: row["bytes"] for row in found}
+        points = next(row["rows"] for row in found if row["table"] == "points")
+        return {table: size / points for table, size in sizes.items()}
+
+    def serve(self) -> Any:
+        from support_query import Reading
+
+        if self._reading is None:
+            self._reading = Reading(self.store, self._folder)
+        return {"url": self._reading.url}
+
+    def cpu(self) -> Any:
+        return {"seconds": time.process_time()}
+
+    def close(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+        self.store.close()
+
+
+def main() -> None:
+    sys.path += [str(ROOT / folder) for folder in ("benchmarks/client", "tests")]
+    work = Work(Path(sys.argv[1]))
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer = getattr(work, asked.pop("do"))(**asked)
+        print(json.dumps(answer), flush=True)
+    work.close()
+
+
+if __name__ == "__main__":
+    main()
