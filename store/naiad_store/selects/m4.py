@@ -25,26 +25,24 @@ def early(x: str, y: str) -> str:
 
 
 def least(x: str, y: str) -> str:
-    return f"bitOr(bitShiftLeft(toUInt128({_ordered(y)}), 64), toUInt128({x}))"
+    return f"bitOr(bitShiftLeft(toUInt128({ordered(y)}), 64), toUInt128({x}))"
 
 
 def most(x: str, y: str) -> str:
     return (
-        f"bitOr(bitShiftLeft(toUInt128({_ordered(y)}), 64), toUInt128({_HIGHEST} - toUInt64({x})))"
+        f"bitOr(bitShiftLeft(toUInt128({ordered(y)}), 64), toUInt128({_HIGHEST} - toUInt64({x})))"
     )
 
 
-def _ordered(y: str) -> str:
+def ordered(y: str) -> str:
     """The bits of a float as a number that orders as it does; -0.0 counts as 0.0."""
     bits = f"reinterpretAsUInt64({y} + 0.)"
     return f"if({y} < 0, bitNot({bits}), bitOr({bits}, {_SIGN}))"
 
 
-def _y_of(ordered: str) -> str:
-    return (
-        f"reinterpretAsFloat64(if({ordered} >= {_SIGN}, bitXor({ordered}, {_SIGN}),"
-        f" bitNot({ordered})))"
-    )
+def number_of(bits: str) -> str:
+    """The float that `ordered` made these bits of."""
+    return f"reinterpretAsFloat64(if({bits} >= {_SIGN}, bitXor({bits}, {_SIGN}), bitNot({bits})))"
 
 
 # From points (x, value, fine: is it finite) to the parts of a column.
@@ -90,9 +88,9 @@ _FOUR = {
     "last_x": "toInt64(bitShiftRight(last, 64))",
     "last_y": "reinterpretAsFloat64(toUInt64(last))",
     "min_x": "toInt64(toUInt64(lowest))",
-    "min_y": _y_of("toUInt64(bitShiftRight(lowest, 64))"),
+    "min_y": number_of("toUInt64(bitShiftRight(lowest, 64))"),
     "max_x": f"toInt64({_HIGHEST} - toUInt64(highest))",
-    "max_y": _y_of("toUInt64(bitShiftRight(highest, 64))"),
+    "max_y": number_of("toUInt64(bitShiftRight(highest, 64))"),
 }
 # What a row of `rollups` has where no point is finite.
 _NONE = {
