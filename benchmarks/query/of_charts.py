@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +21,11 @@ def measure(quick: bool) -> list[Row]:
     rows = []
     with filled() as store:
         took = store.fill(runs=runs, metrics=metrics, steps=steps)["seconds"]
+        print(f"  filled in {took:.0f} s", file=sys.stderr, flush=True)
         rolled = store.roll(rest=True)
+        print(f"  rolled: {rolled}", file=sys.stderr, flush=True)
         store.merge()
+        print("  merged", file=sys.stderr, flush=True)
         points = runs * metrics * steps
         rows.append(
             Row(
@@ -63,6 +67,7 @@ class Chart:
         before = self._store.cpu()["seconds"]
         seconds, table = best(ask)
         cpu = (self._store.cpu()["seconds"] - before) / (_FEWEST + 1)
+        print(f"  {what}: {seconds * 1000:.0f} ms", file=sys.stderr, flush=True)
         return Row(
             what, target, f"{seconds * 1000:.0f} ms",
             f"{table.num_rows:,} columns, {table.nbytes / 1e6:.0f} MB; the server computes"

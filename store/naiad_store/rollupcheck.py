@@ -11,7 +11,7 @@ from naiad_proto.steps import MAX_MICRO_STEP, MICRO
 from naiad_store.selects.m4 import AS_ROLLUP, NEUTRAL, OF_POINTS, ROLLUP
 from naiad_store.selects.pieces import Pieces, Rows, Zone
 from naiad_store.selects.rolled import COUNTING, Rolled, rolled
-from naiad_store.selects.rolling import TIER, TIERS
+from naiad_store.selects.rolling import TIERS
 from naiad_store.selects.scope import PREVIEW
 from naiad_store.selects.steps import decimal
 from naiad_store.store import Store
@@ -45,7 +45,7 @@ def check_rollups(store: Store, sample: int = 200, seed: int | None = None) -> R
     for one in found:
         check.series += 1
         project, run, path = str(one["project"]), int(one["run"]), str(one["path"])
-        for tier in range(TIERS + 1):
+        for tier in TIERS:
             for _ in range(2):
                 known = rolled(store, project, [run], [path]).get((run, path))
                 rows = _some(known, run, path, tier, chosen)
@@ -65,7 +65,7 @@ def _some(
     """Some neighbouring buckets that a chart would take."""
     if known is None:
         return None
-    k = chosen.choice(known.stretches).k + tier * TIER
+    k = chosen.choice(known.stretches).k + tier
     pieces = Pieces(k, 0, MAX_MICRO_STEP + 1, [], [])
     pieces.add(0, path, Zone(run, 0, MAX_MICRO_STEP + 1, 0, False), known, None)
     rows = [one for one in pieces.rows if one.k == k]

@@ -91,6 +91,12 @@ class Replay(EventLog):
     async def lag(self, topic: str, group: str) -> dict[TopicPartition, int]:
         return {}
 
+    async def groups(self, topic: str) -> frozenset[str]:
+        return frozenset()
+
+    async def forget(self, group: str) -> None:
+        raise EventLogError("a replay forgets no group")
+
     async def retain(
         self,
         topic: str,

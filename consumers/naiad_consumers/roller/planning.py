@@ -103,15 +103,15 @@ def plan(
     dirty: Sequence[tuple[int, int]],
     *,
     edition: Callable[[], int],
-    oldest: int,
+    ours: range,
     through: int,
     number: int,
     lowest: int | None,
     partition: int,
 ) -> Plan:
     """`dirty`: [begin, end) at the edges of buckets, where the lowest step is `lowest`. Editions
-    from `oldest` on are ours, and may be gone on with. Marks up to `through` are dealt with,
-    and of what is rolled those up to `number`."""
+    in `ours` may be gone on with: those of others, a later owner's among them, never. Marks up to
+    `through` are dealt with, and of what is rolled those up to `number`."""
     made = Plan(series, number)
     for one in stretches:
         inside = [
@@ -125,7 +125,7 @@ def plan(
             made.stretches.append(one)
     if growth is not None:
         last = made.stretches[-1] if made.stretches else None
-        if last is not None and last.k == growth.k and last.edition >= oldest:
+        if last is not None and last.k == growth.k and last.edition in ours:
             made.go_on(growth)
         else:
             made.begin(

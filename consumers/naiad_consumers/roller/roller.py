@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from naiad_consumers import metrics
 from naiad_consumers.roller.planning import Growth, Plan, grown, plan, rows_of
 from naiad_consumers.writer.marks import Claim, Due, Marks, OpenMark
+from naiad_consumers.writer.tenure import COUNT_BITS
 from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_store import Store, StoreUnavailable
 from naiad_store.selects import rolled as rolled_
@@ -261,7 +262,7 @@ class Roller:
                 growths.get(one.series),
                 dirty,
                 edition=lambda: next(self._tenure.numbers),
-                oldest=self._oldest,
+                ours=range(self._oldest, (self._tenure.epoch + 1) << COUNT_BITS),
                 through=mark.generation if mark else 0,
                 number=claim.number,
                 lowest=in_marked.lowest if in_marked else None,

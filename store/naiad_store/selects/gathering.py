@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from naiad_proto.steps import MAX_MICRO_STEP
-from naiad_store.selects.m4 import GATHERED, NEUTRAL, OF_POINTS, OF_ROLLUP
+from naiad_proto.steps import MAX_MICRO_STEP, MICRO
+from naiad_store.selects.m4 import (
+    GATHERED,
+    NEUTRAL,
+    OF_POINTS,
+    OF_ROLLUP,
+    ROLLUP,
+    as_bucket,
+    rollup_as_bucket,
+)
+from naiad_store.selects.numbering import NONE, number_of, rounds
 from naiad_store.selects.pieces import Pieces, Points, Rows, neighbours
 from naiad_store.selects.scope import PREVIEW, Range, Scope
 from naiad_store.selects.steps import decimal
 
 # Reads of points at different steps, at the most.
 _READS = 12
+# Questions for several pieces of one series, before a join is better.
+_ROUNDS = 3
 
 _PARTS = (
     "first, last, lowest, highest, total, finite, nans, positive_infinities, negative_infinities"
@@ -26,8 +37,8 @@ class Gathering:
         self._number_of = {path: number for number, path in enumerate(paths)}
         self._k = k
         self._branches: list[str] = []
-        # Whether two branches or rows may give the same column.
-        self._apart = True
+        # Those whose columns nothing else is in.
+        self._whole: list[str] = []
         self.parameters: dict[str, object] = {
             "project": project,
             "all_paths": self._paths,
@@ -47,14 +58,19 @@ class Gathering:
         self._add_points(f"SELECT {self._series('place', 'path')} AS series, x, value FROM ({sql})")
 
     def add(self, pieces: Pieces) -> None:
-        levels: dict[int, list[Rows]] = {}
+        levels: dict[tuple[bool, int], list[Rows]] = {}
         for one in pieces.rows:
-            levels.setdefault(one.k, []).append(one)
-        for level, rows in sorted(levels.items()):
-            self._add_rows(level, rows)
+            levels.setdefault((one.whole, one.k), []).append(one)
+        for (whole, level), rows in sorted(levels.items()):
+            found = rounds(((one.run, one.path), one) for one in rows)
+            if len(found) <= _ROUNDS:
+                for some in found:
+                    self._add_rows(level, [one for _, one in some], whole)
+            else:
+                self._add_joined_rows(level, rows)
         alone = [one for one in pieces.points if not one.shared]
-        for some in neighbours(alone, _READS):
-            self._add_points(self._points_of(some))
+        for near in neighbours(alone, _READS):
+            self._add_points(self._points_of(near))
         if shared := [one for one in pieces.points if one.shared]:
             self._add_points(
                 f"SELECT series, x, value FROM ({self._points_of(shared)})"
@@ -62,13 +78,18 @@ class Gathering:
             )
 
     def sql(self) -> str:
-        """Series, column and parts, in that order; empty where there is nothing to ask."""
-        if not self._branches:
-            return ""
-        every = " UNION ALL ".join(self._branches)
-        if len(self._branches) > 1 or not self._apart:
-            every = f"SELECT series, column, {GATHERED} FROM ({every}) GROUP BY series, column"
-        return f"SELECT * FROM ({every}) ORDER BY series, column"
+        """Series, column and what is answered of it, in that order; empty where there is nothing
+        to ask."""
+        every = list(self._whole)
+        if self._branches:
+            parts = " UNION ALL ".join(self._branches)
+            every.append(
+                f"SELECT series, column, {as_bucket(MICRO)} FROM (SELECT series, column,"
+                f" {GATHERED} FROM ({parts}) GROUP BY series, column)"
+            )
+        return (
+            f"SELECT * FROM ({' UNION ALL '.join(every)}) ORDER BY series, column" if every else ""
+        )
 
     def _add_points(self, points: str) -> None:
         self._branches.append(
@@ -82,7 +103,39 @@ class Gathering:
             """
         )
 
-    def _add_rows(self, level: int, rows: Sequence[Rows]) -> None:
+    def _add_rows(self, level: int, rows: Sequence[Rows], whole: bool) -> None:
+        """Of which no two are of one series."""
+        given: dict[str, object] = {
+            "runs": [one.run for one in rows],
+            "editions": [one.edition for one in rows],
+            "lows": [one.low for one in rows],
+            "highs": [one.high for one in rows],
+            "series": [self._number(one.place, one.path) for one in rows],
+            "low": min(one.low for one in rows),
+            "high": max(one.high for one in rows),
+            "some": sorted({one.path for one in rows}),
+        }
+        number = number_of([(one.run, one.path) for one in rows], given)
+        inside = f"n != {NONE} AND edition = arrayElement({{editions:Array(UInt64)}}, n + 1)"
+        for name, test in (("lows", ">="), ("highs", "<")):
+            if len(set(map(int, given[name]))) > 1:  # type: ignore[call-overload]
+                inside += f" AND bucket {test} arrayElement({{{name}:Array(Int64)}}, n + 1)"
+        column = "bucket" if whole else f"bitShiftRight(bucket, {self._k - level})"
+        sql = f"""
+            SELECT arrayElement({{series:Array(UInt32)}}, n + 1) AS series, {column} AS column,
+                {rollup_as_bucket(MICRO) if whole else OF_ROLLUP}
+            FROM (
+                SELECT {number} AS n, edition, bucket, {", ".join(ROLLUP)} FROM rollups
+                WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
+                    AND k = {level} AND run IN {{runs:Array(UInt64)}}
+                    AND bucket >= {{low:Int64}} AND bucket < {{high:Int64}}
+            )
+            WHERE {inside}
+        """
+        (self._whole if whole else self._branches).append(self._named(sql, given))
+
+    def _add_joined_rows(self, level: int, rows: Sequence[Rows]) -> None:
+        """Of whichever series; forks have their ancestors' in common."""
         given: dict[str, object] = {
             "runs": [one.run for one in rows],
             "editions": [one.edition for one in rows],
@@ -94,13 +147,11 @@ class Gathering:
             "numbers": [self._number_of[one.path] for one in rows],
             "some": sorted({one.path for one in rows}),
         }
-        several = len(self._paths) > 1
-        path = f", {self._path_number('path')} AS path_number" if several else ""
         sql = f"""
             SELECT j.series AS series, bitShiftRight(r.bucket, {self._k - level}) AS column,
                 {OF_ROLLUP}
             FROM (
-                SELECT *{path} FROM rollups
+                SELECT *, {self._path_number("path")} AS path_number FROM rollups
                 WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
                     AND k = {level} AND run IN {{runs:Array(UInt64)}}
                     AND bucket >= {{low:Int64}} AND bucket < {{high:Int64}}
@@ -112,13 +163,10 @@ class Gathering:
                     {{runs:Array(UInt64)}}, {{editions:Array(UInt64)}}, {{lows:Array(Int64)}},
                     {{highs:Array(Int64)}}, {{series:Array(UInt32)}},
                     {{numbers:Array(UInt32)}})) AS one)
-            ) AS j ON r.run = j.run AND r.edition = j.edition
-                {"AND r.path_number = j.path_number" if several else ""}
+            ) AS j ON r.run = j.run AND r.edition = j.edition AND r.path_number = j.path_number
             WHERE r.bucket >= j.low AND r.bucket < j.high
         """
         self._branches.append(f"SELECT series, column, {_PARTS} FROM ({self._named(sql, given)})")
-        # A bucket may also be cut by the end of an edition.
-        self._apart = self._apart and level == self._k and _one_each(rows)
 
     def _points_of(self, pieces: Sequence[Points]) -> str:
         begin = min(one.begin for one in pieces)
@@ -179,14 +227,10 @@ class Gathering:
 
     def _named(self, sql: str, given: Mapping[str, object]) -> str:
         """The SQL with these parameters under names of their own."""
-        number = len(self._branches)
+        number = len(self._branches) + len(self._whole)
         for name, value in given.items():
             if name == "project":
                 continue
             sql = sql.replace(f"{{{name}:", f"{{{name}_{number}:")
             self.parameters[f"{name}_{number}"] = value
         return sql
-
-
-def _one_each(rows: Sequence[Rows]) -> bool:
-    return len({(one.place, one.path) for one in rows}) == len(rows)

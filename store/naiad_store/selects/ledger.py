@@ -24,7 +24,7 @@ def runs_of_project(store: Store, project: str) -> list[tuple[str, int]]:
 
 def is_run(store: Store, run: int) -> bool:
     found = store.query("SELECT 1 FROM runs WHERE run = {run:UInt64} LIMIT 1", {"run": run})
-    return found.num_rows > 0
+    return bool(found.num_rows)
 
 
 def spools_of_run(store: Store, project: str, run: int) -> dict[str, dict[str, Any]]:

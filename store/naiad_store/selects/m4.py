@@ -127,3 +127,12 @@ def as_bucket(unit: int) -> str:
             "negative_infinities AS negative_infinity_count",
         ]
     )
+
+
+def rollup_as_bucket(unit: int) -> str:
+    """A row of `rollups` that is a column as it is."""
+    four = [
+        f"if(finite = 0, nan, {name}{f' / {unit}' if name.endswith('_x') else ''}) AS a_{name}"
+        for name in _FOUR
+    ]
+    return ", ".join([*four, "sum", *ROLLUP[-4:]])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_store.selects.rolled import Rolled, Series, Stretch
-from naiad_store.selects.rolling import TIER, TIERS
+from naiad_store.selects.rolling import TIERS
 
 
 class Rows(NamedTuple):
@@ -26,6 +26,8 @@ class Rows(NamedTuple):
     edition: int
     low: int
     high: int
+    # Each of them is a column, and nothing else is in it.
+    whole: bool
 
 
 class Points(NamedTuple):
@@ -122,7 +124,7 @@ class Pieces:
         if stretch.k > self.k:
             self._points(place, path, zone, begin, end)
             return
-        level = stretch.k + min(TIERS, (self.k - stretch.k) // TIER) * TIER
+        level = max(number for number, tier in enumerate(TIERS) if stretch.k + tier <= self.k)
         for dirty_begin, dirty_end in dirty:
             low, high = max(begin, dirty_begin), min(end, dirty_end)
             if low < high:
@@ -134,24 +136,41 @@ class Pieces:
     def _clean(
         self, place: int, path: str, zone: Zone, stretch: Stretch, begin: int, end: int, level: int
     ) -> None:
-        """From coarse to fine: what no whole bucket of a level covers is left to the next."""
+        """From coarse to fine: what no whole bucket of a tier covers is left to the next."""
         if begin >= end:
             return
-        if level < stretch.k:
+        if level < 0:
             self._points(place, path, zone, begin, end)
             return
-        low = begin >> level
-        if begin != stretch.since:
-            # Buckets of which the edition has all points.
-            low = -(-begin >> level)
-        high = end >> level
+        k = stretch.k + TIERS[level]
+        low, high = begin >> k, end >> k
+        if low << k < begin and begin != stretch.since:
+            # Of this bucket the edition has more than these points.
+            low += 1
         if low >= high:
-            self._clean(place, path, zone, stretch, begin, end, level - TIER)
+            self._clean(place, path, zone, stretch, begin, end, level - 1)
             return
-        self.rows.append(Rows(place, path, zone.run, level, stretch.edition, low, high))
-        if begin != stretch.since:
-            self._clean(place, path, zone, stretch, begin, low << level, level - TIER)
-        self._clean(place, path, zone, stretch, high << level, end, level - TIER)
+        if low << k < begin:
+            self._rows(place, path, zone, stretch, k, low, low + 1, False)
+            low += 1
+        else:
+            self._clean(place, path, zone, stretch, begin, low << k, level - 1)
+        self._rows(place, path, zone, stretch, k, low, high, k == self.k)
+        self._clean(place, path, zone, stretch, high << k, end, level - 1)
+
+    def _rows(
+        self,
+        place: int,
+        path: str,
+        zone: Zone,
+        stretch: Stretch,
+        k: int,
+        low: int,
+        high: int,
+        whole: bool,
+    ) -> None:
+        if low < high:
+            self.rows.append(Rows(place, path, zone.run, k, stretch.edition, low, high, whole))
 
 
 def neighbours(pieces: Sequence[Points], most: int) -> list[list[Points]]:

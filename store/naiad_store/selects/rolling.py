@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_store.selects.m4 import AS_ROLLUP, GATHERED, NEUTRAL, OF_POINTS, OF_ROLLUP, ROLLUP
+from naiad_store.selects.numbering import NONE, number_of, rounds
 from naiad_store.selects.rolled import COUNTING, Series
 from naiad_store.selects.scope import PREVIEW
 from naiad_store.selects.steps import decimal
 from naiad_store.store import Store
 
-# How much wider the buckets of each tier are than those of the one below it, as powers of two.
-TIER = 5
-TIERS = 2
+# How much wider the buckets of each tier are than a stretch's own, as powers of two. Columns are
+# gathered from the coarsest that is fine enough; one that is as fine as they are is read as it is.
+TIERS = (0, 2, 5, 10)
 
 # One thread: it works beside everything else, and is not in a hurry.
 _MODEST = "SETTINGS max_threads = 1, max_insert_threads = 1"
@@ -68,6 +70,11 @@ def count(
 def roll(store: Store, project: str, jobs: Sequence[Job]) -> None:
     """Inserts the rows of `rollups` that these jobs give, of all tiers. Cut off in the middle,
     some may be there, so their editions are not to be used again."""
+    for some in rounds(((job.run, job.path), job) for job in jobs):
+        _roll(store, project, [job for _, job in some])
+
+
+def _roll(store: Store, project: str, jobs: Sequence[Job]) -> None:
     given: dict[str, object] = {"project": project}
     store.command(
         f"""
@@ -84,16 +91,16 @@ def roll(store: Store, project: str, jobs: Sequence[Job]) -> None:
         """,
         given,
     )
-    for _ in range(TIERS):
-        jobs = [wider for job in jobs for wider in _wider(job)]
+    for below, tier in itertools.pairwise(TIERS):
+        jobs = [wider for job in jobs for wider in _wider(job, tier - below)]
         if jobs:
-            _roll_tier(store, project, jobs)
+            _roll_tier(store, project, jobs, tier - below)
 
 
-def _wider(job: Job) -> list[Job]:
+def _wider(job: Job, by: int) -> list[Job]:
     """What this job completes of the tier above. Only there an edition begins in the middle of
     a bucket: its rows of that bucket are of its own points."""
-    k = job.k + TIER
+    k = job.k + by
     end = job.end >> k << k
     begin = max(job.begin >> k << k, job.since)
     if end <= begin or k > 62:
@@ -101,45 +108,40 @@ def _wider(job: Job) -> list[Job]:
     return [Job(job.run, job.path, begin, end, job.since, k, job.edition)]
 
 
-def _roll_tier(store: Store, project: str, jobs: Sequence[Job]) -> None:
-    """`k` of the jobs is that of the tier that is made."""
+def _roll_tier(store: Store, project: str, jobs: Sequence[Job], finer: int) -> None:
+    """`k` of the jobs is that of the tier that is made, from the one `finer` below."""
     given: dict[str, object] = {"project": project}
     given |= {
         "ks": [job.k for job in jobs],
         "runs": [job.run for job in jobs],
         "paths": [job.path for job in jobs],
         "editions": [job.edition for job in jobs],
-        "lows": [job.begin >> (job.k - TIER) for job in jobs],
-        "highs": [job.end >> (job.k - TIER) for job in jobs],
-        "below": sorted({job.k - TIER for job in jobs}),
-        "low": min(job.begin >> (job.k - TIER) for job in jobs),
-        "high": max(job.end >> (job.k - TIER) for job in jobs),
+        "lows": [job.begin >> (job.k - finer) for job in jobs],
+        "highs": [job.end >> (job.k - finer) for job in jobs],
+        "below": sorted({job.k - finer for job in jobs}),
+        "some": sorted({job.path for job in jobs}),
+        "low": min(job.begin >> (job.k - finer) for job in jobs),
+        "high": max(job.end >> (job.k - finer) for job in jobs),
     }
+    number = number_of([(job.run, job.path) for job in jobs], given)
     store.command(
         f"""
         INSERT INTO rollups (project, path, k, run, edition, bucket, {", ".join(ROLLUP)})
         SELECT {{project:String}}, {_of_job("paths")}, {_of_job("ks")}, {_of_job("runs")},
-            {_of_job("editions")}, bucket, {AS_ROLLUP}
+            {_of_job("editions")}, wider, {AS_ROLLUP}
         FROM (
-            SELECT n, bitShiftRight(bucket, {TIER}) AS bucket, {GATHERED}
+            SELECT n, bitShiftRight(bucket, {finer}) AS wider, {GATHERED}
             FROM (
-                SELECT j.n AS n, r.bucket AS bucket, {OF_ROLLUP}
-                FROM (
-                    SELECT * FROM rollups
-                    WHERE project = {{project:String}} AND path IN {{paths:Array(String)}}
-                        AND k IN {{below:Array(UInt8)}} AND run IN {{runs:Array(UInt64)}}
-                        AND bucket >= {{low:Int64}} AND bucket < {{high:Int64}}
-                ) AS r
-                JOIN (
-                    SELECT one.1 AS n, one.2 AS run, one.3 AS path, one.4 AS edition,
-                        one.5 AS low, one.6 AS high, toUInt8(one.7 - {TIER}) AS k
-                    FROM (SELECT arrayJoin(arrayZip(
-                        range({len(jobs)}), {{runs:Array(UInt64)}}, {{paths:Array(String)}},
-                        {{editions:Array(UInt64)}}, {{lows:Array(Int64)}},
-                        {{highs:Array(Int64)}}, {{ks:Array(UInt8)}})) AS one)
-                ) AS j ON r.run = j.run AND r.path = j.path AND r.edition = j.edition AND r.k = j.k
-                WHERE r.bucket >= j.low AND r.bucket < j.high
-            ) GROUP BY n, bucket
+                SELECT {number} AS n, k, edition, bucket, {OF_ROLLUP} FROM rollups
+                WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
+                    AND k IN {{below:Array(UInt8)}} AND run IN {{runs:Array(UInt64)}}
+                    AND bucket >= {{low:Int64}} AND bucket < {{high:Int64}}
+            )
+            WHERE n != {NONE} AND edition = {_of_job("editions")}
+                AND k = {_of_job("ks")} - {finer}
+                AND bucket >= arrayElement({{lows:Array(Int64)}}, n + 1)
+                AND bucket < arrayElement({{highs:Array(Int64)}}, n + 1)
+            GROUP BY n, wider
         ) {_MODEST}
         """,
         given,
@@ -152,8 +154,8 @@ def _of_job(array: str) -> str:
 
 
 def _points_of(jobs: Sequence[Job], given: dict[str, object], *, final: bool) -> str:
-    """SQL of the committed points of each job: its number `n`, k, x, value and whether that is
-    fine."""
+    """SQL of the committed points of jobs, no two of one series: the job's number `n`, k, x, value
+    and whether that is fine."""
     given |= {
         "runs": [job.run for job in jobs],
         "paths": [job.path for job in jobs],
@@ -161,26 +163,26 @@ def _points_of(jobs: Sequence[Job], given: dict[str, object], *, final: bool) ->
         "ends": [job.end for job in jobs],
         "ks": [job.k for job in jobs],
         "editions": [job.edition for job in jobs],
+        "some": sorted({job.path for job in jobs}),
         "begin": decimal(min(job.begin for job in jobs)),
         "end": decimal(min(max(job.end for job in jobs) - 1, MAX_MICRO_STEP)),
     }
+    number = number_of([(job.run, job.path) for job in jobs], given)
+    inside = f"n != {NONE}"
+    if len({job.begin for job in jobs}) > 1:
+        inside += " AND x >= arrayElement({begins:Array(Int64)}, n + 1)"
+    if len({job.end for job in jobs}) > 1:
+        inside += " AND x < arrayElement({ends:Array(Int64)}, n + 1)"
     return f"""
-        SELECT j.n AS n, j.k AS k, p.x AS x, p.value AS value, isFinite(p.value) AS fine
+        SELECT n, arrayElement({{ks:Array(UInt8)}}, n + 1) AS k, x, value, isFinite(value) AS fine
         FROM (
-            SELECT run, path, reinterpret(step, 'Int64') AS x, value
+            SELECT {number} AS n, reinterpret(step, 'Int64') AS x, value
             FROM points {"FINAL" if final else ""}
-            WHERE project = {{project:String}} AND path IN {{paths:Array(String)}}
+            WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
                 AND run IN {{runs:Array(UInt64)}} AND NOT ({PREVIEW})
                 AND step >= {{begin:Decimal64(6)}} AND step <= {{end:Decimal64(6)}}
-        ) AS p
-        JOIN (
-            SELECT one.1 AS n, one.2 AS run, one.3 AS path, one.4 AS begin, one.5 AS end,
-                one.6 AS k
-            FROM (SELECT arrayJoin(arrayZip(
-                range({len(jobs)}), {{runs:Array(UInt64)}}, {{paths:Array(String)}},
-                {{begins:Array(Int64)}}, {{ends:Array(Int64)}}, {{ks:Array(UInt8)}})) AS one)
-        ) AS j ON p.run = j.run AND p.path = j.path
-        WHERE p.x >= j.begin AND p.x < j.end
+        )
+        WHERE {inside}
     """
 
 
@@ -194,9 +196,8 @@ def long_series(
         SELECT p.project, r.run_id, p.run, p.path, toInt64(p.rows) - toInt64(d.points) AS fresh
         FROM (
             SELECT project, path, run, count() AS rows FROM points
-            WHERE (project, run) IN (
-                SELECT DISTINCT project, run FROM writers
-                WHERE log_partition IN {{numbers:Array(UInt32)}})
+            WHERE run IN (
+                SELECT DISTINCT run FROM writers WHERE log_partition IN {{numbers:Array(UInt32)}})
             GROUP BY project, path, run
         ) AS p
         LEFT JOIN (

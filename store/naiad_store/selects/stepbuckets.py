@@ -11,14 +11,11 @@ import pyarrow as pa
 from naiad_proto.steps import MAX_MICRO_STEP, MICRO
 from naiad_store.selects.gathering import Gathering
 from naiad_store.selects.grid import BUCKETS, WORDS, Grid
-from naiad_store.selects.m4 import as_bucket
 from naiad_store.selects.pieces import Pieces, Zone, zones
 from naiad_store.selects.rolled import Rolled, Series, rolled
 from naiad_store.selects.rolling import count
 from naiad_store.selects.scope import PREVIEW, Scope
 from naiad_store.store import Store
-
-_COUNTED = BUCKETS.names[4:]
 
 
 def step_buckets(
@@ -199,7 +196,7 @@ class _Question:
         if not sql:
             return
         batches = self._store.stream(
-            f"SELECT series, column, {as_bucket(MICRO)} FROM ({sql})",
+            sql,
             gathering.parameters,
             self._settings,
         )
@@ -235,5 +232,5 @@ def _as_buckets(batch: pa.RecordBatch, names: pa.Array, k: int) -> pa.RecordBatc
         pa.array(place), of_path.cast(WORDS),
         pa.array((column << k) / MICRO), pa.array(((column + 1) << k) / MICRO),
     ]  # fmt: skip
-    arrays += [batch.column(name) for name in _COUNTED]
+    arrays += batch.columns[2:]
     return pa.record_batch(arrays, schema=BUCKETS)

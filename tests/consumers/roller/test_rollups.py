@@ -46,6 +46,7 @@ class Story:
     spools: dict[str, Spool] = field(default_factory=dict)
     truth: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
     written: list[Any] = field(default_factory=list)
+    earlier: Owner | None = None
 
     @classmethod
     def begin(cls, store: Store, fork_at: int | None) -> Story:
@@ -227,6 +228,19 @@ def _play(story: Story, width: int, operations: list[tuple[str, int, int]]) -> N
                 story.owner.store_batches(story.written[len(story.written) - number :])
                 # And the one before wakes, and says what it knew.
                 before.roll()
+                story.earlier = before
+            case "wake":
+                # It has heard of points that its successor has not rolled.
+                at = head[run] + 1 + np.arange(500)
+                head[run] = int(at[-1])
+                before = story.owner
+                assert story.earlier
+                story.owner = story.earlier
+                story.log(run, [int(one) * width for one in at], _values(rng, 500), paths)
+                story.owner.roll()
+                story.owner = before
+                # Its successor reads the same records.
+                story.owner.store_batches(story.written[-1:])
             case "check":
                 zoom = sorted(rng.random(2)) if seed % 3 else None
                 story.check(number, zoom and (zoom[0], zoom[1]))
@@ -270,6 +284,16 @@ def test_many_stories(
     store: Store, fork: float | None, width: int, operations: list[tuple[str, int, int]]
 ) -> None:
     _tell(store, fork, width, operations)
+
+
+def test_an_owner_that_wakes_does_not_go_on_where_its_successor_is(store: Store) -> None:
+    _tell(
+        store, None, MICRO,
+        [
+            ("grow", 2000, 1), ("roll", 0, 0), ("restart", 0, 0), ("grow", 1500, 3),
+            ("roll", 0, 0), ("wake", 0, 0), ("grow", 1500, 6), ("roll", 0, 0), ("check", 7, 4),
+        ],
+    )  # fmt: skip
 
 
 def test_a_story_in_which_everything_happens(store: Store) -> None:
