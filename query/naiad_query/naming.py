@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -18,12 +17,6 @@ class Names:
     def __init__(self, runs: Sequence[RunRow], *, by_experiment: bool) -> None:
         names = [run.experiment if by_experiment else run.run_id for run in runs]
         self._names = pa.array(names, pa.string())
-
-    def of(self, places: Sequence[int]) -> Names:
-        """Those of some of the runs."""
-        part = copy.copy(self)
-        part._names = self._names.take(pa.array(places, pa.int64()))
-        return part
 
     def column(self, places: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
         """A dictionary column of names for a column of places."""

@@ -23,7 +23,6 @@ from naiad_query.chunks import Endless
 from naiad_query.errors import Refused
 from naiad_query.naming import Names
 from naiad_store import Store
-from naiad_store.selects.chart import part_of
 from naiad_store.selects.points import metric_points
 from naiad_store.selects.runs import RunRow
 from naiad_store.selects.scope import Scope
@@ -98,24 +97,24 @@ class Tail:
             return
         asked = self._again()
         now = self._stored(asked)
-        new = [place for place, row in enumerate(asked.rows) if row.run not in self._known]
-        old = [place for place, row in enumerate(asked.rows) if row.run in self._known]
+        new = {place for place, row in enumerate(asked.rows) if row.run not in self._known}
+        old = {place for place, row in enumerate(asked.rows) if row.run in self._known}
         fresh = list(fresh_records(now, self._seen))
         if asked.paths:
             if new:
-                scope, names = part_of(asked.scope, new), asked.names.of(new)
+                scope = asked.scope.part(new)
                 found = metric_points(
                     self._store, scope, asked.paths,
                     include_previews=self._request.include_previews,
                 )  # fmt: skip
-                yield from self._pieces(found, asked._replace(names=names))
+                yield from self._pieces(found, asked)
             if old and fresh:
-                scope, names = part_of(asked.scope, old), asked.names.of(old)
+                scope = asked.scope.part(old)
                 found = points_of(
                     self._store, scope, asked.paths, fresh,
                     include_previews=self._request.include_previews,
                 )  # fmt: skip
-                yield from self._pieces(found, asked._replace(names=names))
+                yield from self._pieces(found, asked)
         self._seen = now
         self._known.update(row.run for row in asked.rows)
 

@@ -17,7 +17,7 @@ from naiad_store.store import Store
 
 # Rows in which a writer's records are accounted for stay, emptied: what comes again of a purged
 # run has to be answered.
-_KEPT = ("writers", "tombstones", "runs")
+_KEPT = ("writers", "tombstones")
 
 
 class Purged(NamedTuple):
@@ -29,16 +29,17 @@ class Purged(NamedTuple):
 def purge_rows(store: Store, project: str, runs: Collection[int]) -> dict[int, Purged]:
     """Removes all rows of these runs, by key, but those of `writers` and `tombstones`. Can be
     done again. Raises StoreError."""
+    found = _rows(store, [name for name in WITH_RUNS if name not in _KEPT], project, runs)
+    sizes = _bytes_per_row(store)
     purged: dict[int, Purged] = {}
+    for table, counts in found.items():
+        mean = sizes.get(table, 0.0)
+        for run, count in counts.items():
+            before = purged.get(run, Purged(0, 0))
+            purged[run] = Purged(before.rows + count, before.bytes + round(count * mean))
     # Names last: who asks meanwhile finds no run without its name.
-    for table in (*(one for one in WITH_RUNS if one not in _KEPT), "runs"):
-        found = _rows(store, table, project, runs)
-        if found:
-            mean = _bytes_per_row(store, table)
-            for run, count in found.items():
-                before = purged.get(run, Purged(0, 0))
-                purged[run] = Purged(before.rows + count, before.bytes + round(count * mean))
-            delete(store, table, project, runs)
+    for table in sorted(found, key=lambda name: name == "runs"):
+        delete(store, table, project, runs)
     return purged
 
 
@@ -56,12 +57,8 @@ def delete(
 
 def leftovers(store: Store, project: str, runs: Collection[int]) -> dict[str, int]:
     """Rows of these runs that are there all the same, by table."""
-    counted = {
-        table: sum(_rows(store, table, project, runs).values())
-        for table in WITH_RUNS
-        if table not in _KEPT[:2]
-    }
-    return {table: count for table, count in counted.items() if count}
+    found = _rows(store, [name for name in WITH_RUNS if name not in _KEPT], project, runs)
+    return {table: sum(counts.values()) for table, counts in found.items()}
 
 
 def files_of(store: Store, project: str, runs: Collection[int]) -> dict[str, int]:
@@ -102,23 +99,29 @@ def rewrite(store: Store) -> int:
     return freed
 
 
-def _rows(store: Store, table: str, project: str, runs: Collection[int]) -> dict[int, int]:
-    """Of each run that has some."""
-    found = store.query(
-        f"SELECT run, count() AS rows FROM {table}"
-        " WHERE project = {project:String} AND run IN {runs:Array(UInt64)} GROUP BY run",
-        {"project": project, "runs": sorted(runs)},
+def _rows(
+    store: Store, tables: Collection[str], project: str, runs: Collection[int]
+) -> dict[str, dict[int, int]]:
+    """Of each table, and of each run, that has some."""
+    counts = " UNION ALL ".join(
+        f"SELECT '{table}' AS name, run, count() AS rows FROM {table}"
+        " WHERE project = {project:String} AND run IN {runs:Array(UInt64)} GROUP BY run"
+        for table in tables
     )
-    return {row["run"]: row["rows"] for row in found.to_pylist()}
+    found: dict[str, dict[int, int]] = {}
+    for row in store.query(counts, {"project": project, "runs": sorted(runs)}).to_pylist():
+        found.setdefault(row["name"], {})[row["run"]] = row["rows"]
+    return found
 
 
-def _bytes_per_row(store: Store, table: str) -> float:
+def _bytes_per_row(store: Store) -> dict[str, float]:
+    """On the average, by table."""
     found = store.query(
-        "SELECT sum(bytes_on_disk) / greatest(sum(rows), 1) AS mean FROM system.parts"
-        " WHERE database = {database:String} AND table IN {tables:Array(String)} AND active",
-        _of_table(store, table),
+        "SELECT table, sum(bytes_on_disk) / greatest(sum(rows), 1) AS mean FROM system.parts"
+        " WHERE database = {database:String} AND active GROUP BY table",
+        {"database": store.database},
     )
-    return float(found.column(0)[0].as_py() or 0.0)
+    return {row["table"].removesuffix("_local"): row["mean"] for row in found.to_pylist()}
 
 
 def _bytes(store: Store, table: str) -> int:

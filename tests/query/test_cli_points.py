@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,16 @@ def test_a_line_of_figures_for_each_metric() -> None:
         naiad("metrics", "--json", "--run", "adam", "--experiments", "acc").stdout
     )
     assert (found["experiment"], found["points"], found["mean"]) == ("adam", 2, 0.55)
+
+
+def test_where_there_is_nothing_to_show_it_is_said() -> None:
+    done = naiad("metrics", "nope", "--run", "sgd")
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == (
+        "nothing there: no such metric, or no such run; `naiad metrics` shows all that there are\n"
+    )
+    assert json.loads(naiad("metrics", "nope", "--json").stdout) == []
 
 
 def test_a_metric_that_was_never_finite(server: Reading) -> None:
@@ -123,7 +134,7 @@ def test_what_is_wrong_is_said(
 def exported(tmp_path: Path, *arguments: str) -> Path:
     done = naiad("export", *arguments)
     assert done.exit_code == 0, done.output
-    assert " rows in " in done.stderr
+    assert re.fullmatch(r"(1 row|[\d,]+ rows) in .*\([\d,]+ bytes\)\n", done.stderr)
     (file,) = tmp_path.iterdir()
     return file
 

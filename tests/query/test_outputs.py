@@ -88,7 +88,8 @@ def test_nothing_found_has_the_same_columns() -> None:
 
 
 def test_polars() -> None:
-    polars = pytest.importorskip("polars")
+    import polars
+
     frame = runs.fetch_metrics(runs="adam", attributes=["loss"], output="polars")
     assert isinstance(frame, polars.DataFrame)
     best = frame.group_by("run").agg(polars.col("value").min()).sort("run").rows()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_clickhouse import migrated
+from support_clickhouse import emptied, migrated
 
 from naiad_store import Store
 from naiad_store.selects.runs import lives_of
@@ -76,8 +76,7 @@ def listened(
 
 
 def nobody_listened(store: Store) -> None:
-    # A Distributed table has no rows of its own.
-    store.command(f"TRUNCATE TABLE listening{'_local' if store.address.cluster else ''}")
+    emptied(store, "listening")
 
 
 def state(store: Store, found: Sequence[Life], partition: int = 0) -> tuple[str, str]:

@@ -99,7 +99,8 @@ def export(
             with found:
                 rows = _written(found, convert, file, kind, force=force)
         size = file.stat().st_size
-    click.echo(f"{rows:,} rows in {file} ({size:,} bytes)", err=True)
+    counted = "1 row" if rows == 1 else f"{rows:,} rows"
+    click.echo(f"{counted} in {file} ({size:,} bytes)", err=True)
 
 
 def _written(

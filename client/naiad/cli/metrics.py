@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _FIGURES = ("points", "first_step", "last_step", "last", "min", "max", "mean", "not_finite")
 
+_NOTHING = "nothing there: no such metric, or no such run; `naiad metrics` shows all that there are"
+
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[METRIC]...")
@@ -82,6 +84,8 @@ def metrics(
                     own_points_only=own_points, include_previews=previews,
                 )  # fmt: skip
                 shown = _buckets(table, noun) if buckets else _figures(table, noun)
+                if not table.num_rows:
+                    click.echo(_NOTHING, err=True)
             columns, rows = shown
             show_batches(columns, rows, as_json=as_json, as_csv=as_csv)
 

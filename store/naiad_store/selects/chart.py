@@ -89,8 +89,8 @@ class ChartPoints:
         return sorted({*self.paths, self.x_metric} - {""})
 
     def of(self, places: Sequence[int]) -> ChartPoints:
-        """The same of some of the runs."""
-        return replace(self, scope=part_of(self.scope, places))
+        """The same of some of the runs, by their numbers."""
+        return replace(self, scope=self.scope.part(set(places)))
 
     def count(self, steps: Range = ALL, *, only_drawn: bool = False) -> int:
         """Rows that have to be read, of x_metric too unless only those of `paths` are meant: at
@@ -178,7 +178,7 @@ class ChartPoints:
                 """,
                 given,
             ).select(BUCKETS.names)
-            tables.append(renumbered(found.cast(BUCKETS), part))
+            tables.append(found.cast(BUCKETS))
         return pa.concat_tables(tables)
 
     # --- points ------------------------------------------------------------------------------
@@ -197,12 +197,15 @@ class ChartPoints:
                 sql = mine._points(given, steps)
                 at = "x" if self.axis == "step" else "toUnixTimestamp64Milli(ts)"
                 if bases:
-                    given |= {"based": list(range(len(part))), "bases": [bases[p] for p in part]}
-                    at = f"({at} - transform(place, {{based:Array(UInt32)}}, {{bases:Array(Int64)}}, toInt64(0)))"  # noqa: E501
+                    given |= {"based": part, "bases": [bases[p] for p in part]}
+                    base = (
+                        "transform(place, {based:Array(UInt32)}, {bases:Array(Int64)}, toInt64(0))"
+                    )
+                    at = f"({at} - {base})"
                 at = f"{at} / {UNITS[self.axis]}"
             low = _exactly(from_x, "low", given)
             high = _exactly(to_x, "high", given)
-            found = self.store.query(
+            yield self.store.query(
                 f"""
                 SELECT place, path, at, value
                 FROM (SELECT place, path, x, {at} AS at, value FROM ({sql}))
@@ -211,7 +214,6 @@ class ChartPoints:
                 """,
                 given,
             )
-            yield renumbered(found, part)
 
     def steps(self, from_x: float, to_x: float) -> Range:
         """The steps that [from_x, to_x] can hold."""
@@ -250,24 +252,6 @@ class ChartPoints:
                 WHERE path = {{x_metric:String}} AND isFinite(value)
             ) AS m ON y.place = m.place AND y.x = m.x
         """
-
-
-def part_of(scope: Scope, places: Sequence[int]) -> Scope:
-    """Some of its runs, numbered as they stand in `places`."""
-    stretches = scope.stretches
-    if stretches is not None:
-        numbers = {place: number for number, place in enumerate(places)}
-        stretches = [
-            one._replace(place=numbers[one.place]) for one in stretches if one.place in numbers
-        ]
-    return replace(scope, runs=[scope.runs[place] for place in places], stretches=stretches)
-
-
-def renumbered(found: pa.Table, places: Sequence[int]) -> pa.Table:
-    """A table of a `part_of` a scope with the places of the whole."""
-    numbers = pa.array(places, pa.uint32())
-    column = numbers.take(found.column("place").combine_chunks())
-    return found.set_column(found.schema.get_field_index("place"), "place", column)
 
 
 def _exactly(number: float, name: str, given: dict[str, object]) -> str:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from naiad_proto.versions import MAX_RECORD, RECORD_BITS, WRITER_BITS, writer_hash
-from naiad_store.selects.chart import part_of, renumbered
 from naiad_store.selects.scope import PREVIEW, Range, Scope
 from naiad_store.store import Store
 
@@ -126,11 +125,9 @@ def points_of(
     ).to_pylist()
     if not where["rows"]:
         return
-    places = [
-        place for place, sources in enumerate(_sources(scope)) if not runs.isdisjoint(sources)
-    ]
+    places = {place for place, sources in _sources(scope).items() if not runs.isdisjoint(sources)}
     given = {}
-    sql = part_of(scope, places).points(
+    sql = scope.part(places).points(
         "points",
         {
             "value": "value",
@@ -143,22 +140,20 @@ def points_of(
         steps=Range(where["low"], where["high"]),
         keep=keep,
     )
-    found = store.stream(
+    yield from store.stream(
         "SELECT place, path, x, ts, value, preview, completion"
         f" FROM ({sql}) WHERE {_is_fresh(records, given)} ORDER BY place, path, x",
         given,
     )
-    for batch in found:
-        yield from renumbered(pa.Table.from_batches([batch]), places).to_batches()
 
 
-def _sources(scope: Scope) -> list[set[int]]:
-    """Keys of the runs whose points are those of each place."""
+def _sources(scope: Scope) -> dict[int, set[int]]:
+    """By place, keys of the runs whose points are its own."""
     if scope.stretches is None:
-        return [{run} for run in scope.runs]
-    found: list[set[int]] = [set() for _ in scope.runs]
+        return {place: {run} for place, run in zip(scope.numbers, scope.runs, strict=True)}
+    found: dict[int, set[int]] = {}
     for stretch in scope.stretches:
-        found[stretch.place].add(stretch.source)
+        found.setdefault(stretch.place, set()).add(stretch.source)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from support_changes import Stepping, change_batch, parsed, points_batch, writer_id
@@ -79,7 +80,8 @@ def test_every_table_that_has_rows_of_runs_is_purged(store: Store) -> None:
         " AND engine LIKE '%MergeTree')",
         {"d": store.database},
     )
-    assert sorted(found.column(0).to_pylist()) == sorted(WITH_RUNS)
+    names = {name.removesuffix("_local") for name in found.column(0).to_pylist()}
+    assert names == set(WITH_RUNS)
 
 
 def test_a_purge_leaves_nothing(store: Store, writer: Stepping, project: str) -> None:
@@ -329,7 +331,7 @@ def test_a_purge_that_was_cut_off_is_finished(
     command = store.command
 
     def away(sql: str, parameters: object = None) -> object:
-        if sql.startswith("DELETE FROM series"):
+        if re.match(r"DELETE FROM \S*\bseries", sql):
             raise StoreUnavailable("away")
         return command(sql, parameters)
 

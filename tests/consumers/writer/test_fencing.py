@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import support_writer_child
-from support_clickhouse import ClickHouse, migrated
+from support_clickhouse import ClickHouse, emptied, migrated
 from support_envelopes import Pen, append
 from support_kafka import fresh, kafka_url
 from support_kafka_load import Load
@@ -152,7 +152,7 @@ def test_each_epoch_is_above_all_that_were_written_under(store: Store) -> None:
     found = store.query("SELECT log_partition AS p, epoch AS e FROM owners FINAL ORDER BY p")
     assert found.to_pylist() == [{"p": 1, "e": first}, {"p": 2, "e": first + 1}]
     # Should the table be lost, what was written tells.
-    store.command("TRUNCATE TABLE owners")
+    emptied(store, "owners")
     store.command("INSERT INTO writers (row_version) VALUES ({v:UInt64})", {"v": (first + 9) << 40})
     assert take(store, [one]) == first + 10
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support_clickhouse import emptied
 
 from naiad_consumers.writer import ReaderTooOld, TooManyDeadLetters, Writer
 from naiad_consumers.writer.block import Block
@@ -349,8 +350,7 @@ def test_rows_are_those_of_a_plain_model(
     store: Store, calls: list[tuple[str, list[str], int, bool]], data: st.DataObject
 ) -> None:
     """Whatever is resent, doubled and reordered, of each point the highest version stays."""
-    for table in ("points", "series", "writers", "runs"):
-        store.command(f"TRUNCATE TABLE {table}")
+    emptied(store, "points", "series", "writers", "runs")
     epochs = {"one": 10, "two": 20}
     expected: dict[tuple[str, int], tuple[tuple, float]] = {}
     batches: list[pb.Batch] = []
