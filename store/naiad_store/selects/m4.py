@@ -25,16 +25,16 @@ def early(x: str, y: str) -> str:
 
 
 def least(x: str, y: str) -> str:
-    return f"bitOr(bitShiftLeft(toUInt128({_ordered(y)}), 64), toUInt128({x}))"
+    return f"bitOr(bitShiftLeft(toUInt128({ordered(y)}), 64), toUInt128({x}))"
 
 
 def most(x: str, y: str) -> str:
     return (
-        f"bitOr(bitShiftLeft(toUInt128({_ordered(y)}), 64), toUInt128({_HIGHEST} - toUInt64({x})))"
+        f"bitOr(bitShiftLeft(toUInt128({ordered(y)}), 64), toUInt128({_HIGHEST} - toUInt64({x})))"
     )
 
 
-def _ordered(y: str) -> str:
+def ordered(y: str) -> str:
     """The bits of a float as a number that orders as it does; -0.0 counts as 0.0."""
     bits = f"reinterpretAsUInt64({y} + 0.)"
     return f"if({y} < 0, bitNot({bits}), bitOr({bits}, {_SIGN}))"
