@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from naiad_store.selects.grid import BUCKETS, Grid
+from naiad_store.selects.m4 import ordered
 from naiad_store.selects.scope import PREVIEW, Scope
 from naiad_store.selects.stepbuckets import step_buckets
 from naiad_store.store import Store
@@ -133,15 +134,23 @@ def _by_time(
     return found.select(BUCKETS.names).cast(BUCKETS)
 
 
-# Points at one time are ordered by their steps.
-_M4 = """
-    if(finite_count = 0, nan, minIf(at, fine) / {unit}) AS first_x,
-    if(finite_count = 0, nan, argMinIf(value, (at, x), fine)) AS first_y,
-    if(finite_count = 0, nan, maxIf(at, fine) / {unit}) AS last_x,
-    if(finite_count = 0, nan, argMaxIf(value, (at, x), fine)) AS last_y,
-    if(finite_count = 0, nan, argMinIf(at, (value, at), fine) / {unit}) AS min_x,
+# Points at one time are ordered by their steps. Numbers of 128 bits stand for pairs, of which an
+# argMin takes many times as long.
+_AT = "toUInt128(at + 4611686018427387904)"
+_WHEN = f"bitOr(bitShiftLeft({_AT}, 64), toUInt128(x))"
+_LEAST = f"bitOr(bitShiftLeft(toUInt128({ordered('value')}), 64), {_AT})"
+_MOST = (
+    f"bitOr(bitShiftLeft(toUInt128({ordered('value')}), 64),"
+    f" toUInt128(9223372036854775807) - {_AT})"
+)
+_M4 = f"""
+    if(finite_count = 0, nan, minIf(at, fine) / {{unit}}) AS first_x,
+    if(finite_count = 0, nan, argMinIf(value, {_WHEN}, fine)) AS first_y,
+    if(finite_count = 0, nan, maxIf(at, fine) / {{unit}}) AS last_x,
+    if(finite_count = 0, nan, argMaxIf(value, {_WHEN}, fine)) AS last_y,
+    if(finite_count = 0, nan, argMinIf(at, {_LEAST}, fine) / {{unit}}) AS min_x,
     if(finite_count = 0, nan, minIf(value, fine)) AS min_y,
-    if(finite_count = 0, nan, argMaxIf(at, (value, -at), fine) / {unit}) AS max_x,
+    if(finite_count = 0, nan, argMaxIf(at, {_MOST}, fine) / {{unit}}) AS max_x,
     if(finite_count = 0, nan, maxIf(value, fine)) AS max_y,
     sumIf(value, fine) AS sum_y,
     countIf(fine) AS finite_count,
