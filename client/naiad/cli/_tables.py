@@ -97,16 +97,22 @@ def _show_tables(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _show_table(columns: Sequence[str], rows: Rows) -> None:
+    console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, column in enumerate(columns):
         cells = [row[place] for row in rows if row[place] is not None]
         numeric = bool(cells) and all(isinstance(cell, int | float | Decimal) for cell in cells)
+        longest = max((len(_visible(_short(cell))) for cell in cells), default=0)
         table.add_column(
-            Text(_visible(column)), justify="right" if numeric else "left", overflow="fold"
+            Text(_visible(column)),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            # What a row is about stands whole, to be copied; the others give way.
+            no_wrap=not place and longest <= console.width // 2,
         )
     for row in rows:
         table.add_row(*(Text(_visible(_short(cell))) for cell in row))
-    Console(highlight=False).print(table)
+    console.print(table)
 
 
 def _show_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

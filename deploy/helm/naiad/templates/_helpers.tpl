@@ -66,7 +66,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- define "naiad.environment" -}}
 {{- $reads := dict
   "ingest" (list "NAIAD_EVENT_LOG" "NAIAD_FILES")
-  "writer" (list "NAIAD_EVENT_LOG" "NAIAD_STORE")
+  "writer" (list "NAIAD_EVENT_LOG" "NAIAD_STORE" "NAIAD_FILES")
   "live" (list "NAIAD_EVENT_LOG" "NAIAD_STATE")
   "alerter" (list "NAIAD_EVENT_LOG" "NAIAD_STORE")
   "query" (list "NAIAD_EVENT_LOG" "NAIAD_STORE" "NAIAD_FILES")
