@@ -1,10 +1,12 @@
-"""How fast charts of many long series are, what they cost, and what it takes to keep them so.
+"""How fast charts of many long series and tables of many runs are, what they cost, and what it
+takes to keep them so.
 
-    python benchmarks/query [--quick] [--runs N] [--metrics N] [--steps N] [charts growth rolling]
+    python benchmarks/query [--quick] [--runs N] [--metrics N] [--steps N] [MEASURE]
 
 A store of so many runs, metrics and steps is made directly (1,000 x 1 x 100,000 by default, 100 x
 1 x 20,000 with --quick), rolled, and asked by a client over gRPC; kept answers are off. The
-store and the service are in one process, the client in another; both share the machine.
+store and the service are in one process, the client in another; both share the machine. `table`
+makes a store of its own and is asked from the same process.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ sys.path += [str(ROOT / folder) for folder in ("benchmarks/client", "tests")]
 
 from report import run  # noqa: E402
 
-MEASURES = ("charts", "growth", "rolling")
+MEASURES = ("charts", "growth", "rolling", "frames", "table")
 
 if __name__ == "__main__":
     sizes = argparse.ArgumentParser(add_help=False)

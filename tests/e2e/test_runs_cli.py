@@ -120,6 +120,12 @@ def test_to_the_trash_and_back_and_gone() -> None:
     assert "say --yes" in refused("runs", "delete", "a", status=2)
     assert "name runs" in refused("runs", "delete", status=2)
     assert "name runs" in refused("runs", "delete", "a", "--all", status=2)
+    assert "no run" in refused("runs", "delete", "--filter", "lr > 5", "-y")
+    assert "column" in refused("runs", "delete", "--filter", "lr >", "-y")
+    assert said("runs", "delete", "--filter", "lr > 0.35", "-y") == (
+        "run 'dddd' of team/cli moved to the trash\n"
+    )
+    assert said("runs", "restore", "--all", "-y") == "run 'dddd' of team/cli restored\n"
     assert said("runs", "delete", "a", "bb", "-y") == "2 runs of team/cli moved to the trash\n"
     assert (runs(), runs(in_trash=True)) == (["ccc", "dddd"], ["a", "bb"])
     assert "naiad runs restore a" in refused("runs", "delete", "a", "-y")

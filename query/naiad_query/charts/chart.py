@@ -23,7 +23,7 @@ from naiad_store.selects.chart import UNITS, ChartPoints, FloatGrid
 # Points of one question. On another axis than steps all of them are read, whatever the zoom;
 # by another metric they also have to be brought together.
 MOST_BY_TIME = 200_000_000
-MOST_BY_METRIC = 30_000_000
+MOST_BY_METRIC = 20_000_000
 # Smoothing hands out each point. Above this it is computed from columns, and says so.
 MOST_SMOOTHED = 20_000_000
 # A Gaussian weighs each point for each column that it reaches.

@@ -40,11 +40,9 @@ def ordered(y: str) -> str:
     return f"if({y} < 0, bitNot({bits}), bitOr({bits}, {_SIGN}))"
 
 
-def _y_of(ordered: str) -> str:
-    return (
-        f"reinterpretAsFloat64(if({ordered} >= {_SIGN}, bitXor({ordered}, {_SIGN}),"
-        f" bitNot({ordered})))"
-    )
+def number_of(bits: str) -> str:
+    """The float that `ordered` made these bits of."""
+    return f"reinterpretAsFloat64(if({bits} >= {_SIGN}, bitXor({bits}, {_SIGN}), bitNot({bits})))"
 
 
 # From points (x, value, fine: is it finite) to the parts of a column.
@@ -90,9 +88,9 @@ _FOUR = {
     "last_x": "toInt64(bitShiftRight(last, 64))",
     "last_y": "reinterpretAsFloat64(toUInt64(last))",
     "min_x": "toInt64(toUInt64(lowest))",
-    "min_y": _y_of("toUInt64(bitShiftRight(lowest, 64))"),
+    "min_y": number_of("toUInt64(bitShiftRight(lowest, 64))"),
     "max_x": f"toInt64({_HIGHEST} - toUInt64(highest))",
-    "max_y": _y_of("toUInt64(bitShiftRight(highest, 64))"),
+    "max_y": number_of("toUInt64(bitShiftRight(highest, 64))"),
 }
 # What a row of `rollups` has where no point is finite.
 _NONE = {

@@ -1,7 +1,7 @@
 """Points to a frame: a query service on loopback over a store in this process, the real client,
 from the call of `naiad.query.runs.fetch_metrics` to what it returns.
 
-    python benchmarks/query/frames.py [--quick]
+    python benchmarks/query [--quick] frames
 
 One metric of 100,000 steps.
 """
