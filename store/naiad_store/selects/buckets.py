@@ -136,12 +136,13 @@ def _by_time(
 
 # Points at one time are ordered by their steps. Numbers of 128 bits stand for pairs, of which an
 # argMin takes many times as long.
-_AT = "toUInt128(at + 4611686018427387904)"
+_POSITIVE = "toUInt64(at + 4611686018427387904)"
+_AT = f"toUInt128({_POSITIVE})"
 _WHEN = f"bitOr(bitShiftLeft({_AT}, 64), toUInt128(x))"
 _LEAST = f"bitOr(bitShiftLeft(toUInt128({ordered('value')}), 64), {_AT})"
 _MOST = (
     f"bitOr(bitShiftLeft(toUInt128({ordered('value')}), 64),"
-    f" toUInt128(9223372036854775807) - {_AT})"
+    f" toUInt128(toUInt64(9223372036854775807) - {_POSITIVE}))"
 )
 _M4 = f"""
     if(finite_count = 0, nan, minIf(at, fine) / {{unit}}) AS first_x,
