@@ -257,8 +257,9 @@ def _tell(store: Store, fork: float | None, width: int, operations: Any) -> Stor
     return story
 
 
+@pytest.mark.timeout(600)
 @settings(
-    max_examples=8, deadline=None,
+    max_examples=4, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(
@@ -272,8 +273,10 @@ def test_any_story(
 
 
 @pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(
-    max_examples=150, deadline=None,
+    max_examples=20, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(
@@ -286,6 +289,7 @@ def test_many_stories(
     _tell(store, fork, width, operations)
 
 
+@pytest.mark.long
 def test_an_owner_that_wakes_does_not_go_on_where_its_successor_is(store: Store) -> None:
     _tell(
         store, None, MICRO,
@@ -296,6 +300,7 @@ def test_an_owner_that_wakes_does_not_go_on_where_its_successor_is(store: Store)
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_story_in_which_everything_happens(store: Store) -> None:
     """So that no run of the others is needed to meet each of it."""
     story = _tell(
