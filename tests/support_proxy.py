@@ -12,7 +12,7 @@ import contextlib
 import random
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc
@@ -20,6 +20,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 T = TypeVar("T")
+Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 class OwnLoop:
@@ -27,6 +28,8 @@ class OwnLoop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -39,11 +42,34 @@ class OwnLoop:
         self._thread.join(10)
         self.loop.close()
 
+    async def listen(self, handle: Handle) -> asyncio.Server:
+        """On a free port of this machine."""
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Known from here on: a handler that is cancelled before its first step, or while it
+            # waits, closes nothing.
+            self._writers.append(writer)
+            task = self.loop.create_task(handle(reader, writer))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+        return await asyncio.start_server(connected, "127.0.0.1", 0)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
+
     async def _cancel(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        # A connection that was just taken shows up a turn or two later.
+        for _ in range(5):
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            for writer in self._writers:
+                writer.transport.abort()
+            await asyncio.sleep(0)
 
 
 class CuttingProxy:
@@ -81,7 +107,7 @@ class CuttingProxy:
             end.abort()
 
     async def _start(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return await self._own.listen(self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Python's own streams complain of a handler that ends so.
@@ -152,7 +178,7 @@ class ConnectProxy:
         self._own.close()
 
     async def _start(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return await self._own.listen(self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()

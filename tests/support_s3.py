@@ -124,7 +124,7 @@ class Stumbling:
         self._own.close()
 
     async def _start(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return await self._own.listen(self._serve)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         trouble = self.left.pop(0) if self.left else ""

@@ -45,7 +45,8 @@ def test_a_filter_chooses_what_plain_python_chooses(
 
 
 @pytest.mark.long
-@examples(400)
+@pytest.mark.timeout(900)
+@examples(150)
 @given(said=filters)
 def test_and_so_do_many(client: QueryClient, drawn: str, said: Said) -> None:
     expected = {run.run_id for run in RUNS if said.holds(run)}

@@ -88,8 +88,9 @@ def test_what_one_query_kept_another_gives_out(tmp_path: Path, valkey: Valkey) -
                 assert other.runs_table(PROJECT).equals(table)
                 (key,) = valkey.keys("naiad:answer:*")
                 # Marked, to be known again.
-                marked = table.set_column(0, "run_id", pa.array(["marked"]))
                 with redis.Redis(unix_socket_path=str(valkey.socket)) as client:
+                    kept = keeping._unpacked(client.get(key))
+                    marked = kept.set_column(0, "run_id", pa.array(["marked"]))
                     client.set(key, keeping._packed(marked), keepttl=True)
                 wait_until(lambda: other.runs_table(PROJECT).equals(marked), 20, "it is given out")
             assert all(stage.stop() == 0 for stage in stages.all)

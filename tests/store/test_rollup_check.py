@@ -8,6 +8,7 @@ from support_query import Spool
 from support_rolling import Owner
 
 from naiad_store import Store
+from naiad_store.layout import local_name
 from naiad_store.rollupcheck import check_rollups, forget_rollups
 from naiad_store.selects.rolled import rolled
 
@@ -29,6 +30,11 @@ def made(store: Store) -> Store:
     return store
 
 
+def rollups(store: Store) -> str:
+    """Where the rows are: a Distributed table has none of its own."""
+    return local_name("rollups", store.address.cluster, store.database)
+
+
 def test_what_is_right_is_found_right(made: Store) -> None:
     check = check_rollups(made, seed=1)
     assert check.problems == []
@@ -38,7 +44,8 @@ def test_what_is_right_is_found_right(made: Store) -> None:
 
 def test_a_wrong_number_is_found(made: Store) -> None:
     made.command(
-        "ALTER TABLE rollups UPDATE max_y = max_y + 1 WHERE k >= 30 SETTINGS mutations_sync = 1"
+        f"ALTER TABLE {rollups(made)} UPDATE max_y = max_y + 1 WHERE k >= 30"
+        " SETTINGS mutations_sync = 1"
     )
     check = check_rollups(made, seed=2)
     assert len(check.problems) >= 3
@@ -46,7 +53,7 @@ def test_a_wrong_number_is_found(made: Store) -> None:
 
 
 def test_a_missing_row_is_found(made: Store) -> None:
-    made.command("DELETE FROM rollups WHERE bucket % 16 = 3")
+    made.command(f"DELETE FROM {rollups(made)} WHERE bucket % 16 = 3")
     assert "and points in" in check_rollups(made, seed=3).problems[0]
 
 
