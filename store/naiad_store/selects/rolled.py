@@ -26,6 +26,9 @@ MARKS = pa.schema(
 )  # fmt: skip
 # Of versions, above the count.
 EPOCH_SHIFT = 40
+# Seconds for which what `rolled` says can be counted on: what it names is there for longer, and so
+# are the marks.
+GOOD_FOR = 600.0
 
 COUNTING = f"""
     (log_partition, bitShiftRight(version, {EPOCH_SHIFT})) IN

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from naiad_proto.steps import MAX_MICRO_STEP, MICRO
+from naiad_store.errors import StoreUnavailable
 from naiad_store.selects.gathering import Gathering
 from naiad_store.selects.grid import BUCKETS, WORDS, Grid
 from naiad_store.selects.pieces import Pieces, Zone, zones
-from naiad_store.selects.rolled import Rolled, Series, rolled
+from naiad_store.selects.rolled import GOOD_FOR, Rolled, Series, rolled
 from naiad_store.selects.rolling import count
 from naiad_store.selects.scope import PREVIEW, Scope
 from naiad_store.store import Store
@@ -61,6 +63,7 @@ class _Question:
         self._scope = scope
         self._paths = paths
         self._settings = settings
+        self._looked_at = time.monotonic()
         self._known: dict[Series, Rolled] = {}
         # The highest step of each rolled series, where `series` has it.
         self._last: dict[Series, int] = {}
@@ -201,7 +204,13 @@ class _Question:
             self._settings,
         )
         names = pa.array(self._paths, pa.string())
-        for batch in batches:
+        for number, batch in enumerate(batches):
+            # All that is read was there when the first of it came.
+            if not number and time.monotonic() - self._looked_at > GOOD_FOR and self._known:
+                raise StoreUnavailable(
+                    f"a chart took more than {GOOD_FOR:g} s, in which the rollups that it is made"
+                    " of may have been replaced; ask again"
+                )
             if batch.num_rows:
                 yield _as_buckets(batch, names, grid.k)
 
