@@ -56,5 +56,19 @@ def of_store(error: StoreError, pattern: str = "a pattern") -> Refused:
     return Refused(grpc.StatusCode.INTERNAL, text)
 
 
+# What a question raises for a reason that its asker is told.
+WITH_REASON = (Refused, FilterError, StoreError)
+
+
+def refusal(error: Refused | FilterError | StoreError) -> Refused:
+    match error:
+        case Refused():
+            return error
+        case FilterError():
+            return of_filter(error)
+        case _:
+            return of_store(error)
+
+
 def _reason(text: str) -> str:
     return text.partition("re2: ")[2].partition(". Look at")[0] or text

@@ -17,7 +17,8 @@ from support_query import Reading, Spool
 from naiad import query
 from naiad.query import _asking, attributes, runs
 from naiad.query.types import File
-from naiad_query import asking, service
+from naiad_query import asking
+from naiad_query.calls import charts
 from naiad_store.selects.buckets import BUCKETS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "query.md").read_text()
@@ -117,5 +118,5 @@ def test_types_fields_and_limits_are_those_of_the_code() -> None:
     (fields,) = re.findall(r"A `File` has (.*?)\.\n", PAGE, re.DOTALL)
     assert set(re.findall(r"`(\w+)`", fields)) == set(File.__dataclass_fields__)
     assert f"At most {asking.MAX_RUNS_WITH_POINTS:,} runs at a time" in PAGE
-    assert _asking.MAX_BUCKETS == service.MAX_BUCKETS
-    assert f"1 to {_asking.MAX_BUCKETS:,}; default {service.DEFAULT_BUCKETS:,}" in PAGE
+    assert _asking.MAX_BUCKETS == charts.MAX_BUCKETS
+    assert f"1 to {_asking.MAX_BUCKETS:,}; default {charts.DEFAULT_BUCKETS:,}" in PAGE

@@ -20,7 +20,7 @@ from naiad.query.client import Attributes, QueryClient, Runs
 from naiad_auth import TokenStore
 from naiad_proto.v1 import records_pb2 as pb
 from naiad_query import keeping
-from naiad_query import service as service_module
+from naiad_query.calls import charts
 from naiad_state import breaker as breaker_module
 from naiad_store import Store
 from naiad_store.selects import watermarks
@@ -288,13 +288,13 @@ def test_what_is_young_is_made_again(
     keeps, _ = servers
     keeps.write(Spool(PROJECT, "r").create().metrics({"loss": [1, 2, 3]}))
     made: list[object] = []
-    make = service_module.metric_buckets
+    make = charts.metric_buckets
 
     def noted(*args: Any, **more: Any) -> pa.Table:
         made.append(args)
         return make(*args, **more)
 
-    monkeypatch.setattr(service_module, "metric_buckets", noted)
+    monkeypatch.setattr(charts, "metric_buckets", noted)
     with keeps.client() as client:
         began = time.monotonic()
         client.metric_buckets(PROJECT)

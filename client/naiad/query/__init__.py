@@ -18,6 +18,7 @@ from typing import Literal
 
 try:
     import pandas as pd
+    import pyarrow  # noqa: F401
 except ImportError as error:
     raise ImportError(
         "reading back needs pandas and pyarrow: pip install 'naiad[query]'"
