@@ -92,8 +92,8 @@ class Work:
         self._reading: Any = None
 
     def fill(self, runs: int, metrics: int, steps: int, first: int = 0, kind: str = "walk") -> Any:
-        """Steps from `first` on of each of `runs` runs: a random walk (from 0 in each fill), or a loss of three digits;
-        timestamps with 2 ms of jitter."""
+        """Steps from `first` on of each of `runs` runs: a random walk, which begins at 0 each
+        time, or a loss of three digits; timestamps with 2 ms of jitter."""
         from naiad_eventlog.partitioning import partition_of
         from naiad_eventlog.topics import run_key as log_key
         from naiad_store.keys import run_key
@@ -118,9 +118,9 @@ class Work:
                 given,
             )
         value = (
-            "arrayMap(x -> round(exp(-x / 30000) + randCanonical(x) / 50, 3), steps)"
+            "arrayMap(x -> round(exp(-x / 30000) + randCanonical(x + number) / 50, 3), steps)"
             if kind == "loss"
-            else "arrayCumSum(arrayMap(x -> randNormal(0, 1, x), steps))"
+            else "arrayCumSum(arrayMap(x -> randNormal(0, 1, x + number), steps))"
         )
         at_once = max(1, _ROWS // steps)
         began = time.perf_counter()

@@ -6,8 +6,18 @@ ALTER TABLE points
     CODEC(ZSTD(1));
 
 -- Versions are numbers that count up, of which level 1 makes two bytes a row and level 3 one; both
--- take as long, and the second is read sooner. Parts from before change when they are merged.
-ALTER TABLE points MODIFY COLUMN version UInt128 CODEC(ZSTD(3));
+-- take as long, and the second is read sooner. What a value has in common with the one before is
+-- 0.4 bytes of a random walk's 7.5; of values of few digits it costs 0.2 of 1.2. Parts from before
+-- change when they are merged.
+ALTER TABLE points
+    MODIFY COLUMN version UInt128 CODEC(ZSTD(3)),
+    MODIFY COLUMN value Float64 CODEC(Delta, ZSTD(1));
+ALTER TABLE rollups
+    MODIFY COLUMN first_y Float64 CODEC(Delta, ZSTD(1)),
+    MODIFY COLUMN last_y Float64 CODEC(Delta, ZSTD(1)),
+    MODIFY COLUMN min_y Float64 CODEC(Delta, ZSTD(1)),
+    MODIFY COLUMN max_y Float64 CODEC(Delta, ZSTD(1)),
+    MODIFY COLUMN sum Float64 CODEC(Delta, ZSTD(1));
 
 -- How wide buckets are and which tiers there are. Of another form nothing counts: what an earlier
 -- release rolled is rolled again by this one, and read from points until then.
