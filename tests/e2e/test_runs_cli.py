@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -243,7 +244,10 @@ def test_projects(server: Naiad, tmp_path: Path) -> None:
     assert len(query.fetch_projects_table(projects=[])) == 0
     with pytest.raises(NaiadTypeError, match="give a list of names"):
         query.fetch_projects_table(projects="team/cli")
-    assert "purged" in said("projects", "purge", "team/cli", "-y")
+    purged = said("projects", "purge", "team/cli", "-y")
+    assert re.fullmatch(
+        r"project team/cli: \d+ runs purged, about [\d.]+ (bytes|kB|MB) free\n", purged
+    )
     assert "there is no project" in refused("projects", "purge", "team/cli", "-y")
     assert "no project 'team/cli'" in refused("runs", "list")
     # It can be used again.

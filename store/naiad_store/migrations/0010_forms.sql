@@ -5,6 +5,10 @@ ALTER TABLE points
     ADD COLUMN IF NOT EXISTS committed UInt8 DEFAULT bitShiftRight(version, 127) != 0
     CODEC(ZSTD(1));
 
+-- Versions are numbers that count up, of which level 1 makes two bytes a row and level 3 one; both
+-- take as long, and the second is read sooner. Parts from before change when they are merged.
+ALTER TABLE points MODIFY COLUMN version UInt128 CODEC(ZSTD(3));
+
 -- How wide buckets are and which tiers there are. Of another form nothing counts: what an earlier
 -- release rolled is rolled again by this one, and read from points until then.
 -- `until` says, as `since` does of the beginning, where the edition's rows end for good: of a wide

@@ -29,6 +29,9 @@ MARKS = pa.schema(
 EPOCH_SHIFT = 40
 # Of what is rolled now. Another choice of tiers is another form.
 FORM = 2
+# Seconds for which what `rolled` says can be counted on: what it names is there for longer, and so
+# are the marks.
+GOOD_FOR = 600.0
 
 COUNTING = f"""
     form = {FORM} AND (log_partition, bitShiftRight(version, {EPOCH_SHIFT})) IN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,11 @@ import pyarrow as pa
 
 from naiad_proto import packed
 from naiad_proto.steps import MAX_MICRO_STEP, MICRO
+from naiad_store.errors import StoreUnavailable
 from naiad_store.selects.gathering import Gathering
 from naiad_store.selects.grid import Grid
 from naiad_store.selects.pieces import Pieces, Zone, zones
-from naiad_store.selects.rolled import Rolled, Series, rolled
+from naiad_store.selects.rolled import GOOD_FOR, Rolled, Series, rolled
 from naiad_store.selects.rolling import count
 from naiad_store.selects.scope import PREVIEW, Scope
 from naiad_store.store import Store
@@ -89,6 +91,7 @@ class _Question:
         self._scope = scope
         self._paths = paths
         self._settings = settings
+        self._looked_at = time.monotonic()
         self._known: dict[Series, Rolled] = {}
         # The highest step of each rolled series, where `series` has it.
         self._last: dict[Series, int] = {}
@@ -232,13 +235,22 @@ class _Question:
         if not sql:
             return None
         schema = packed.POINTS if as_points else packed.columns_schema(grid.k)
-        batches = (
-            pa.record_batch(batch.columns, schema=schema)
-            for batch in self._store.stream(
-                sql, gathering.parameters, {**_BLOCKS, **(self._settings or {})}
-            )
-        )
+        batches = self._batches(sql, gathering.parameters, schema)
         return PackedBuckets(columns, places, self._paths, schema, batches)
+
+    def _batches(
+        self, sql: str, parameters: Mapping[str, object], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        settings = {**_BLOCKS, **(self._settings or {})}
+        for number, batch in enumerate(self._store.stream(sql, parameters, settings)):
+            # All that is read was there when the first of it came.
+            if not number and time.monotonic() - self._looked_at > GOOD_FOR and self._known:
+                raise StoreUnavailable(
+                    f"a chart took more than {GOOD_FOR:g} s, in which the rollups that it is made"
+                    " of may have been replaced; ask again"
+                )
+            if batch.num_rows:
+                yield pa.record_batch(batch.columns, schema=schema)
 
     def _few_points(self, grid: Grid, pieces: Pieces | None) -> bool:
         """Whether columns have hardly more than a point each, as far as that is known."""
