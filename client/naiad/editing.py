@@ -82,6 +82,13 @@ class Changed:
     def done(self) -> bool:
         return self.made and not self.error
 
+    @property
+    def reason(self) -> str:
+        """Why it is not done; empty when it is."""
+        if self.error or self.made:
+            return self.error
+        return "the server has it and will do it; it had not come to it when the time was over"
+
 
 class Editor:
     """Changes of runs at `url` (default NAIAD_URL) with `token` (default NAIAD_API_TOKEN), each

@@ -6,7 +6,7 @@ import contextlib
 import io
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
@@ -165,16 +165,20 @@ class Store:
 
     def formatted(
         self, sql: str, kind: str, settings: Mapping[str, object] | None = None
-    ) -> tuple[bytes, int | None]:
-        """The whole answer in one of ClickHouse's formats, and its rows where the engine says.
-        Raises StoreError."""
+    ) -> Generator[bytes, None, int | None]:
+        """The answer in one of ClickHouse's formats, in pieces as they come; returns how many rows
+        it has where the engine says. A generator that is closed ends its question. Raises
+        StoreError, also behind the first pieces."""
         if self.address.folder is not None:
             with self._told("a query"), self._session(settings or {}) as session:
-                return session.formatted(sql, kind)
-        data = self._asked(
-            lambda client: client.raw_query(sql, settings=dict(settings or {}), fmt=kind)
-        )
-        return data, None
+                return (yield from session.formatted(sql, kind))
+        with self._told("a query"):
+            response = self._asked(
+                lambda client: client.raw_stream(sql, settings=dict(settings or {}), fmt=kind)
+            )
+            with contextlib.closing(Answered(response)) as answered:
+                yield from answered.pieces()
+        return None
 
     def stream(
         self,

@@ -27,13 +27,27 @@ def projects() -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON array with an object a project.")
 @at_server
 def list_projects(as_json: bool, url: str | None, token: str | None) -> None:
-    """Lists the projects that have runs."""
+    """Lists the projects that have runs, if only in the trash, and how long these are kept.
+
+    Days are those of `naiad projects retain`, from the end of a run to the trash and from there to
+    its purge; without a number it is kept for ever.
+    """
     with said_plainly():
         from naiad.query.client import QueryClient
 
         with QueryClient(url, token) as client:
-            found = client.list_projects()
-    show(["project"], [(name,) for name in found], as_json=as_json)
+            found = client.describe_projects()
+    show(
+        ["project", "runs", "in_trash", "days", "trash_days"],
+        [
+            (
+                one.name, one.runs, one.runs_in_trash,
+                one.retention.days or None, one.retention.trash_days or None,
+            )
+            for one in found
+        ],
+        as_json=as_json,
+    )  # fmt: skip
 
 
 @projects.command()

@@ -35,7 +35,7 @@ from naiad_store.selects.aggregates import series_rows, stat_rows
 from naiad_store.selects.attributes import Attribute
 from naiad_store.selects.derived import DERIVED
 from naiad_store.selects.forks import Forks
-from naiad_store.selects.runs import Which, choose, fork_rows, forks_among, with_lives
+from naiad_store.selects.runs import Which, choose, fork_rows, forks_among, with_facts
 from naiad_store.store import Store
 
 _SINGLE = ("int", "float", "string", "bool", "datetime", "file")
@@ -53,8 +53,9 @@ _NOBODY_INHERITS = {*ALIASES.values(), *(name.path for name in DERIVED)}
 
 class Condition(NamedTuple):
     sql: str
-    # Whether it is about runs with their lives (`runs.with_lives`).
+    # Which facts of runs it is about (`runs.with_facts`).
     lives: bool
+    trash: bool
 
 
 def read_filter(text: str) -> Filter:
@@ -76,7 +77,7 @@ def condition_of(
         chosen = Which(in_trash=which.in_trash)
         forks = Forks.of(store, project, forks_among(store, project, chosen))
     made = _Making(forks, parameters, time.time() if now is None else now)
-    return Condition(made.condition(tree), made.lives)
+    return Condition(made.condition(tree), made.lives, made.trash)
 
 
 def which_hold(
@@ -97,7 +98,7 @@ def which_hold(
     parameters["among"] = sorted({run, *sources})
     made = _Making(forks, parameters, time.time() if now is None else now, _AMONG)
     shown = ", ".join(f"{made.condition(test)} AS t{place}" for place, test in enumerate(tests))
-    sql = with_lives(among=_AMONG, lives=made.lives)
+    sql = with_facts(lives=made.lives, trash=made.trash, among=_AMONG)
     parameters["run"] = run
     rows = store.query(f"SELECT {shown} FROM ({sql}) WHERE run = {{run:UInt64}}", parameters)
     return [bool(column[0].as_py()) for column in rows.columns]
@@ -118,6 +119,7 @@ class _Making:
         self._parameters = parameters
         self._now = now
         self.lives = False
+        self.trash = False
 
     def condition(self, tree: Filter) -> str:
         match tree:
@@ -146,6 +148,7 @@ class _Making:
     def _derived(self, test: Test, name: Attribute) -> str:
         value = DERIVED[name]
         self.lives |= value.lives
+        self.trash |= value.trash
         if isinstance(test, Exists):
             return f"(({value.sql}) IS NOT NULL)"
         sql = f"({value.sql})"
