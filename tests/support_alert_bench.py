@@ -28,6 +28,9 @@ class Bench:
     # How much of the log was read, and how much of that committed.
     read: int = 0
     committed: int = 0
+    # How much of it the writer has stored, and how often that was asked for.
+    stored: int = 0
+    asked: int = 0
     told: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,11 +51,11 @@ class Bench:
             # The serving clock takes at most two seconds at a time for served.
             self.seconds += min(seconds, 1.0)
             seconds -= 1.0
-            self._tell(self.engine.work([], caught_up=False))
+            self._work([], caught_up=False)
         end = len(self.log) if most is None else self.read + most
         records, self.read = self.log[self.read : end], min(end, len(self.log))
         before = len(self.told)
-        self._tell(self.engine.work(records, caught_up=self.read == len(self.log)))
+        self._work(records, caught_up=self.read == len(self.log))
         return [f"{event} {rule} {what}" for rule, what, event in self.told[before:]]
 
     def commit(self) -> None:
@@ -64,6 +67,13 @@ class Bench:
             f"SELECT {names} FROM alerts FINAL ORDER BY raised_at, step, path"
         ).to_pylist()
         return rows
+
+    def _work(self, records: Sequence[Record], *, caught_up: bool) -> None:
+        stored = None
+        if self.engine.asks_what_is_stored:
+            stored = {0: self.stored}
+            self.asked += 1
+        self._tell(self.engine.work(records, caught_up=caught_up, stored=stored))
 
     def _tell(self, notices: Sequence[Notice]) -> None:
         for occurrence, event in notices:

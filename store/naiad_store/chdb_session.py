@@ -23,6 +23,9 @@ from naiad_store.errors import StoreError
 # blocks, and a block of a filtered read may hold a single row.
 _ROWS = 65_536
 
+# Answers stay in this process: to compress them is a third of the time of a large one.
+_SETTINGS: Mapping[str, object] = {"output_format_arrow_compression_method": "none"}
+
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -31,10 +34,10 @@ class ChdbSession:
 
     def __init__(self, path: str, database: str, settings: Mapping[str, object]) -> None:
         statements = [f"USE {quote_identifier(database)}"]
-        if settings:
-            # readonly last: nothing can be set after it.
-            names = sorted(settings, key=lambda name: name == "readonly")
-            statements.append("SET " + ", ".join(_assignment(n, settings[n]) for n in names))
+        settings = {**_SETTINGS, **settings}
+        # readonly last: nothing can be set after it.
+        names = sorted(settings, key=lambda name: name == "readonly")
+        statements.append("SET " + ", ".join(_assignment(n, settings[n]) for n in names))
         # Held while the engine works on the connection: closing under it would crash.
         self._busy = threading.Lock()
         # Here, because it takes 200 MB, and most processes of a cluster never need it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -212,7 +213,10 @@ def test_projects(server: Naiad, tmp_path: Path) -> None:
         "project team/cli: runs go to the trash 30 days after their end; the trash is purged after"
         " 30 days\n"
     )
-    assert "purged" in said("projects", "purge", "team/cli", "-y")
+    purged = said("projects", "purge", "team/cli", "-y")
+    assert re.fullmatch(
+        r"project team/cli: \d+ runs purged, about [\d.]+ (bytes|kB|MB) free\n", purged
+    )
     assert "there is no project" in refused("projects", "purge", "team/cli", "-y")
     assert "no project 'team/cli'" in refused("runs", "list")
     # It can be used again.

@@ -26,7 +26,7 @@ from naiad_store.selects import aggregates, filters
 from naiad_store.selects.aggregates import stat_column
 from naiad_store.selects.filters import which_hold
 from naiad_store.selects.forks import Forks
-from naiad_store.selects.rolled import rolled
+from naiad_store.selects.rolled import FORM, rolled
 from naiad_store.selects.runs import RunRow, Which, choose, run_rows
 
 MICRO = 10**6
@@ -361,8 +361,11 @@ def test_ten_thousand_runs(store: Store) -> None:
         "INSERT INTO points SELECT {p:String}, 'v', cityHash64(number), s, now64(3), number + s, 1,"
         " bitShiftLeft(toUInt128(1), 127) FROM numbers(10000) ARRAY JOIN [0, 2] AS s"
         " WHERE s = 2 OR number % 10 != 0",
-        "INSERT INTO rolled SELECT {p:String}, 'v', cityHash64(number), 0, 1048576, 0, 0, 20,"
-        " toUInt64(5) * 1099511627776 + number, 1, 0, 0, toUInt64(5) * 1099511627776 + 1"
+        "INSERT INTO rolled (project, path, run, begin, end, since, lowest, k, edition, points,"
+        " marks_through, log_partition, form, until, version)"
+        " SELECT {p:String}, 'v', cityHash64(number), 0, 1048576, 0, 0, 20,"
+        f" toUInt64(5) * 1099511627776 + number, 1, 0, 0, {FORM}, 1048576,"
+        " toUInt64(5) * 1099511627776 + 1"
         " FROM numbers(10000) WHERE number % 10 = 0",
         "INSERT INTO rollups SELECT {p:String}, 'v', 20, cityHash64(number),"
         " toUInt64(5) * 1099511627776 + number, 0, 0, number, 0, number, 0, number, 0, number,"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 
 import click
 
 from naiad.cli._asked import at_server
 from naiad.cli._tables import said_plainly, show
-from naiad.cli.changing import confirm
+from naiad.cli.changing import confirm, size
 
 _YES = click.option("--yes", "-y", is_flag=True, help="Without asking.")
 _PROJECT = click.argument("project", metavar="WORKSPACE/NAME")
@@ -70,7 +71,11 @@ def _end(project: str, yes: bool, url: str | None, token: str | None, *, purge: 
             else:
                 question = f"Move all {len(there):,} runs of project {project} to the trash?"
             confirm(question, yes=yes)
-            count = editor.purge_project(project) if purge else editor.delete_project(project)
+            change_id = secrets.token_hex(16)
+            if purge:
+                count = editor.purge_project(project, change_id=change_id)
+            else:
+                count = editor.delete_project(project)
             until = time.monotonic() + _SECONDS
             while True:
                 try:
@@ -88,8 +93,11 @@ def _end(project: str, yes: bool, url: str | None, token: str | None, *, purge: 
                         " runs were still there when the time was over"
                     )
                 time.sleep(_LOOK)
+            # All of them are gone, so it is told in a moment.
+            freed = editor.freed(project, change_id, [*there, *trash]) if purge else 0
     done = "purged" if purge else "moved to the trash"
-    click.echo(f"project {project}: {count:,} runs {done}")
+    about = f", about {size(freed)} free" if freed else ""
+    click.echo(f"project {project}: {count:,} runs {done}{about}")
 
 
 @projects.command()

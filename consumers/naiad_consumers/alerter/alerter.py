@@ -10,6 +10,7 @@ from naiad_consumers.alerter.config import AlertConfig
 from naiad_consumers.alerter.delivery import Delivery
 from naiad_consumers.alerter.engine import Engine
 from naiad_consumers.alerter.lead import Lead
+from naiad_consumers.writer import GROUP as WRITER
 from naiad_eventlog import EventLog, TopicPartition
 from naiad_eventlog.topics import RECORDS
 from naiad_store import Store
@@ -95,8 +96,12 @@ class Alerter:
                     and known.keys() == subscription.owned
                     and all(ago < _FRESH for ago in known.values())
                 )
+                stored = None
+                if engine.asks_what_is_stored:
+                    said = await self._log.committed(RECORDS.name, WRITER)
+                    stored = {where.partition: offset for where, offset in said.items()}
                 notices = await asyncio.to_thread(
-                    engine.work, records, caught_up=caught_up, hearing=hearing
+                    engine.work, records, caught_up=caught_up, hearing=hearing, stored=stored
                 )
                 delivery.offer(notices)
                 for record in records:

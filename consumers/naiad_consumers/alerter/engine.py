@@ -76,10 +76,12 @@ class Engine:
                 lambda writer_ids: selects.ended_writers(store, writer_ids),
             )
             self._rules.append(self._silence)
-        # When to read the running writers from the store once more: what this alerter had
-        # read of the log before a restart, the writer may store only after it.
+        # When to read the running writers from the store once more, and until where of the log,
+        # by partition, these have to be stored by then: what this alerter had read before a
+        # restart, the writer may store long after it.
         self._reads_again_after = config.heartbeat.silent_after / 2
         self._read_again: float | None = self._reads_again_after
+        self._read_to: dict[int, int] = {}
         self._deleted = Deleted()
 
     def start(self, committed: Mapping[int, int], ends: Mapping[int, int]) -> list[Notice]:
@@ -95,16 +97,32 @@ class Engine:
         self._book.restore(occurrences)
         self._deleted.restore(tombstones(self._store))
         now = self._clock.look()
+        self._read_to = {
+            partition: min(offset, ends.get(partition, 0))
+            for partition, offset in committed.items()
+        }
         if self._silence:
             self._silence.restore(selects.running_writers(self._store), now)
         self._close_orphans()
         return self._settle()
 
+    @property
+    def asks_what_is_stored(self) -> bool:
+        """Whether `work` wants to know how far the log is stored."""
+        again = self._read_again
+        return bool(self._silence) and again is not None and self._clock.now >= again
+
     def work(
-        self, records: Sequence[Record], *, caught_up: bool, hearing: bool = True
+        self,
+        records: Sequence[Record],
+        *,
+        caught_up: bool,
+        hearing: bool = True,
+        stored: Mapping[int, int] | None = None,
     ) -> list[Notice]:
         """Shows `records` to all rules, then, if these were the newest there are, the time,
-        which stands still while nobody could be heard.
+        which stands still while nobody could be heard. `stored`: the offset, by partition, below
+        which the store had everything before this was called.
 
         What changed is in the store when this returns. Raises UnknownVersion, and what the
         store raises; the work is done again from the last commit then.
@@ -123,9 +141,10 @@ class Engine:
                 self._choices.hear(batch)
                 for rule in self._rules:
                     rule.on_batch(batch, now, self._book)
-        if self._silence and self._read_again is not None and now >= self._read_again:
+        if self._silence and stored is not None:
             self._silence.restore(selects.running_writers(self._store), now)
-            self._read_again = None
+            behind = any(stored.get(where, 0) < offset for where, offset in self._read_to.items())
+            self._read_again = now + self._reads_again_after if behind else None
         if caught_up:
             for rule in self._rules:
                 rule.on_time(now, self._book)
@@ -137,6 +156,7 @@ class Engine:
         if "restore_run" in batch.changes:
             # Its writers are waited for again, once the store shows them.
             self._read_again = now + self._reads_again_after
+            self._read_to[batch.origin.partition] = batch.origin.offset + 1
         if "delete_run" not in batch.changes:
             return
         self._choices.forget(batch.project, batch.run_id)

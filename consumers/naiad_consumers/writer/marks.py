@@ -125,6 +125,15 @@ class _Run:
             self.raise_to(number, known.get((run, path), 0))
         return number
 
+    def group(self, touch: Touch, known: Mapping[Series, int]) -> npt.NDArray[np.intp]:
+        """Numbers of its paths."""
+        group = self.groups.get(touch.names.serial)
+        if group is None:
+            group = self.groups[touch.names.serial] = np.array(
+                [self.number(path, known, touch.run) for path in touch.paths], np.intp
+            )
+        return group
+
     def raise_to(self, number: int, frontier: int) -> None:
         self.frontier[number] = max(int(self.frontier[number]), frontier)
         self.top = max(self.top, frontier)
@@ -180,8 +189,8 @@ class Marks:
 
     @contextlib.contextmanager
     def inserting(self, touches: Sequence[Touch]) -> Iterator[None]:
-        """While these points are inserted: what they make dirty is marked by then. Raises
-        StoreError, before anything."""
+        """While these points are inserted: what they make dirty is marked by then, and when they
+        are in they count as fresh. Raises StoreError, before anything."""
         self._meet([(one.project, one.run_id, one.run, one.partition) for one in touches])
         with self._changed:
             ticket = next(self._tickets)
@@ -193,6 +202,9 @@ class Marks:
                 with self._changed:
                     self._marks |= {series: mark for series, (_, _, mark) in marks.items()}
             yield
+            # Not before: a roll that can't see them yet would take them for done.
+            with self._changed:
+                self._count(touches)
         finally:
             with self._changed:
                 self._inserting.discard(ticket)
@@ -242,21 +254,14 @@ class Marks:
             del self._runs[key]
 
     def _dirtied(self, touches: Sequence[Touch]) -> dict[Series, tuple[str, int, OpenMark]]:
-        """Counts the points, and returns what has to be marked: project and partition of each."""
+        """Returns what has to be marked: project and partition of each."""
         found: dict[Series, tuple[str, int, OpenMark]] = {}
         now = self._clock()
         for one in touches:
             run = self._runs[one.run]
             run.touched_at = now
-            group = run.groups.get(one.names.serial)
-            if group is None:
-                group = run.groups[one.names.serial] = np.array(
-                    [run.number(path, self._known, one.run) for path in one.paths], np.intp
-                )
-            run.fresh[group] += one.rows
-            run.most += one.rows
-            if run.most >= self.long:
-                self._ripe.add(one.run)
+            # First, since paths that are new here may raise `top`.
+            group = run.group(one, self._known)
             if one.lowest >= run.top or not run.ours:
                 continue
             frontiers_ = run.frontier[group]
@@ -269,6 +274,17 @@ class Marks:
                     mark.generation = next(self.tenure.numbers)
                     found[series] = (one.project, one.partition, mark)
         return found
+
+    def _count(self, touches: Sequence[Touch]) -> None:
+        now = self._clock()
+        for one in touches:
+            # The roller, too, has runs forgotten.
+            if run := self._runs.get(one.run):
+                run.touched_at = now
+                run.fresh[run.group(one, self._known)] += one.rows
+                run.most += one.rows
+                if run.most >= self.long:
+                    self._ripe.add(one.run)
 
     def _table(self, marks: Mapping[Series, tuple[str, int, OpenMark]]) -> pa.Table:
         rows = [

@@ -662,6 +662,7 @@ class FetchMetricBucketsRequest(_message.Message):
     MAX_BUCKETS_FIELD_NUMBER: _builtins.int
     OWN_POINTS_ONLY_FIELD_NUMBER: _builtins.int
     INCLUDE_PREVIEWS_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     x_axis: Global___XAxis.ValueType
     from_x: _builtins.float
@@ -675,6 +676,10 @@ class FetchMetricBucketsRequest(_message.Message):
     """
     own_points_only: _builtins.bool
     include_previews: _builtins.bool
+    packed: _builtins.bool
+    """By steps the answer may come packed, at half the size and as it is read.
+    A server that can't, or another axis, answers as ever.
+    """
     @_builtins.property
     def runs(self) -> Global___RunSelector: ...
     @_builtins.property
@@ -691,10 +696,11 @@ class FetchMetricBucketsRequest(_message.Message):
         max_buckets: _builtins.int = ...,
         own_points_only: _builtins.bool = ...,
         include_previews: _builtins.bool = ...,
+        packed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_from_x", b"_from_x", "_to_x", b"_to_x", "attributes", b"attributes", "from_x", b"from_x", "runs", b"runs", "to_x", b"to_x"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_x", b"_from_x", "_to_x", b"_to_x", "attributes", b"attributes", "from_x", b"from_x", "include_previews", b"include_previews", "max_buckets", b"max_buckets", "own_points_only", b"own_points_only", "project", b"project", "runs", b"runs", "to_x", b"to_x", "x_axis", b"x_axis"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_x", b"_from_x", "_to_x", b"_to_x", "attributes", b"attributes", "from_x", b"from_x", "include_previews", b"include_previews", "max_buckets", b"max_buckets", "own_points_only", b"own_points_only", "packed", b"packed", "project", b"project", "runs", b"runs", "to_x", b"to_x", "x_axis", b"x_axis"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__from_x: _TypeAlias = _typing.Literal["from_x"]  # noqa: Y015
     _WhichOneofArgType__from_x: _TypeAlias = _typing.Literal["_from_x", b"_from_x"]  # noqa: Y015
@@ -712,19 +718,78 @@ class FetchMetricBucketsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ARROW_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
+    @_builtins.property
+    def packed(self) -> Global___PackedBuckets:
+        """In the first message of a packed answer."""
+
     def __init__(
         self,
         *,
         arrow: _builtins.bytes = ...,
+        packed: Global___PackedBuckets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["packed", b"packed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "packed", b"packed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchMetricBucketsResponse: _TypeAlias = FetchMetricBucketsResponse  # noqa: Y015
+
+@_typing.final
+class PackedBuckets(_message.Message):
+    """What the rows of a packed answer are. Columns are 2^k micro-steps wide.
+    The Arrow stream has rows in any order, none twice, of either kind:
+
+    - A column: series u32, column u32, first_x, first_y, last_x, last_y, min_x,
+      min_y, max_x, max_y, sum_y, finite_count, nan_count,
+      positive_infinity_count, negative_infinity_count. It begins at micro-step
+      (first + column) * 2^k; each x is so many micro-steps behind that. y are
+      f64, x and counts u32, from k = 32 on u64. With finite_count 0 the x and y
+      say nothing.
+    - A point: series u32, x u64 (micro-steps behind first * 2^k), y f64. Columns
+      are to be made of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    K_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    k: _builtins.int
+    first: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A row's series is the number of its path times the number of runs, plus
+        the number of its run.
+        """
+
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of each of these runs its place in the question, counted from 0."""
+
+    def __init__(
+        self,
+        *,
+        k: _builtins.int = ...,
+        first: _builtins.int = ...,
+        runs: _abc.Iterable[_builtins.str] | None = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        places: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "k", b"k", "paths", b"paths", "places", b"places", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackedBuckets: _TypeAlias = PackedBuckets  # noqa: Y015
 
 @_typing.final
 class FetchChartRequest(_message.Message):

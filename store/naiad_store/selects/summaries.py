@@ -207,8 +207,10 @@ class _Question:
         of = self._of
         pieces = Pieces(_WIDEST, 0, _END, [], [])
         for place, owner in enumerate(self._owners):
-            for zone in _zones(self._line(owner), of.path, of.own_lowest):
-                pieces.add(place, of.path, zone, of.known.get(zone.run), of.last.get(zone.run))
+            line = self._line(owner)
+            for zone in _zones(line, of.path, of.own_lowest):
+                known, last = of.known.get(zone.run), of.last.get(zone.run)
+                pieces.add(place, of.path, zone, known, last, alone=len(line) == 1)
         return pieces
 
     def _first_pieces(self) -> list[Points]:

@@ -16,6 +16,7 @@ from support_webhook import Receiver, running_receiver
 
 from naiad_consumers.alerter import AlertConfig, Alerter, HeartbeatRule, ThresholdRule, Webhook
 from naiad_consumers.alerter import outbox as outbox_module
+from naiad_consumers.writer import GROUP as WRITER
 from naiad_consumers.writer import Writer
 from naiad_eventlog import EventLog, StartFrom, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
@@ -350,11 +351,16 @@ async def test_a_restart_accuses_nobody_who_speaks_again(
     """Together with the real writer, from whose table the next alerter learns who runs."""
     alive, dead = Pen(run_id="alive"), Pen(run_id="dead")
     config = told_to(receiver, heartbeat=HeartbeatRule(silent_after=1.5))
+    patient = told_to(receiver, heartbeat=HeartbeatRule(silent_after=3600))
     hour_ago = now_ms() - 3_600_000
-    async with running(Writer(log, store)), running(Alerter(log, store, config)):
+    async with running(Writer(log, store)), running(Alerter(log, store, patient)):
         for pen in (alive, dead):
             value = seal(pen.status(), received_at=hour_ago)
             await log.append(RECORDS.name, run_key(pen.project, pen.run_id), value)
+        # A writer that is asked to stop reads no more; an alerter does.
+        async with asyncio.timeout(30):
+            while sum((await log.lag(RECORDS.name, WRITER)).values()):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
     assert receiver.taken == []
     began = time.monotonic()
     async with running(Alerter(log, store, config)):

@@ -430,6 +430,37 @@ def test_a_writer_stored_only_after_the_restart_is_watched(
     assert b.told == [("heartbeat", pen.writer_id, "firing")]
 
 
+def test_a_writer_stored_long_after_the_restart_is_watched(
+    bench: Callable[..., Bench], store: Store
+) -> None:
+    """By a writer with a backlog: what this alerter committed it doesn't read again."""
+    b, pen = beating(bench), Pen()
+    b.append(pen.status())
+    b.step()
+    b.commit()
+    b.start()
+    assert b.step(200) == []
+    keep_writer(store, pen)
+    b.stored = b.committed
+    b.step(100)
+    assert b.told == [("heartbeat", pen.writer_id, "firing")]
+
+
+def test_who_is_stored_is_asked_only_until_all_is(bench: Callable[..., Bench]) -> None:
+    b, pen = beating(bench), Pen()
+    b.append(pen.status(), pen.heartbeat())
+    b.step()
+    b.commit()
+    b.start()
+    asked = []
+    for b.stored in (0, 1, 2, 2):
+        before = b.asked
+        b.step(100)
+        asked.append(b.asked - before)
+    # Every 30 s.
+    assert asked == [3, 3, 1, 0]
+
+
 def test_a_stopped_process_or_a_sleeping_machine_heard_nobody(
     bench: Callable[..., Bench],
 ) -> None:

@@ -106,6 +106,30 @@ def test_a_roll_waits_for_points_below_its_end(store: Store, project: str) -> No
     assert greatest(store, project) == 1e6
 
 
+def test_what_is_on_its_way_is_not_counted_as_rolled(store: Store, project: str) -> None:
+    """A look at what is due, just while the points go in, doesn't make them be forgotten."""
+    owner = Owner(Stalling(store, "points"))
+    # From here on it knows only what the writer tells it.
+    owner.roll()
+    spool = begun(project)
+    writing = threading.Thread(target=owner.write, args=[spool])
+    writing.start()
+    never = asyncio.Event()
+    try:
+        assert owner.store.stands.wait(30)
+        looking = threading.Thread(target=owner.roller._look, args=[never])
+        looking.start()
+        looking.join(0.3)
+    finally:
+        owner.store.go_on.set()
+        writing.join(30)
+    looking.join(30)
+    owner.roller._look(never)
+    found = known(store, project)
+    assert found
+    assert found.stretches
+
+
 def test_a_run_in_two_partitions_is_read_from_its_points(store: Store, project: str) -> None:
     owner = Owner(store)
     spool = begun(project)
