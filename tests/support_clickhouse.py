@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 USER, PASSWORD = "tests", "secret"
 _NUMBERS = itertools.count(1)
+# What ClickHouse takes (http_max_field_value_size).
+_LONGEST_FIELD = 128 * 1024
 
 
 class ClickHouse:
@@ -205,8 +207,10 @@ class Writing:
     def answer(self, asked: Any, principal: Any) -> Any:
         from naiad_query.clickhouse_http import Answer
 
+        fields = [statement := asked.statement, *asked.parameters.values()]
+        if asked.parameters and max(map(len, fields)) > _LONGEST_FIELD:
+            raise _refused(RuntimeError("Code: 1000. DB::Exception: Field value too long"))
         connection = self._prepared(asked)
-        statement = asked.statement
         if self._cluster:
             statement = _REPLICATED.sub(rb"\1", _ON_CLUSTER.sub(b"", statement))
         try:

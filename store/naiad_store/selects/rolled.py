@@ -128,18 +128,19 @@ def frontiers(store: Store, runs: Iterable[int]) -> tuple[dict[Series, int], set
 def stretches(
     store: Store,
     project: str,
-    runs: Sequence[int],
+    runs: Sequence[int] | None,
     paths: Sequence[str],
     settings: Mapping[str, object] | None = None,
 ) -> dict[Series, list[Stretch]]:
-    """Of each of these series, by their beginnings."""
+    """Of each of these series, by their beginnings; without `runs` those of all."""
+    among = "" if runs is None else " AND run IN {runs:Array(UInt64)}"
     table = store.query(
         "SELECT path, run, begin, end, since, lowest, k, edition, points, marks_through,"
         " log_partition, until FROM rolled FINAL"
         " WHERE project = {project:String} AND path IN {paths:Array(String)}"
-        f" AND run IN {{runs:Array(UInt64)}} AND begin < end AND {COUNTING}"
+        f"{among} AND begin < end AND {COUNTING}"
         " ORDER BY path, run, begin",
-        {"project": project, "runs": list(runs), "paths": list(paths)},
+        {"project": project, "runs": list(runs or ()), "paths": list(paths)},
         settings,
     )
     found: dict[Series, list[Stretch]] = {}
@@ -151,13 +152,13 @@ def stretches(
 def rolled(
     store: Store,
     project: str,
-    runs: Sequence[int],
+    runs: Sequence[int] | None,
     paths: Sequence[str],
     settings: Mapping[str, object] | None = None,
 ) -> dict[Series, Rolled]:
-    """Of those series that are rolled at all. Marks are asked for after the stretches, so that
-    none is missing that a stretch has not dealt with."""
-    if not runs or not paths:
+    """Of those series that are rolled at all; without `runs` of all runs'. Marks are asked for
+    after the stretches, so that none is missing that a stretch has not dealt with."""
+    if (runs is not None and not runs) or not paths:
         return {}
     found = stretches(store, project, runs, paths, settings)
     if not found:
