@@ -358,7 +358,8 @@ def test_ten_thousand_runs(store: Store) -> None:
         " SELECT {p:String}, 'v', 'float_series', cityHash64(number), 1, 2, number, 1"
         " FROM numbers(10000)",
         # Each has a point that is rolled, if it is, and one that isn't.
-        "INSERT INTO points SELECT {p:String}, 'v', cityHash64(number), s, now64(3), number + s, 1,"
+        "INSERT INTO points (project, path, run, step, ts, value, completion, version)"
+        " SELECT {p:String}, 'v', cityHash64(number), s, now64(3), number + s, 1,"
         " bitShiftLeft(toUInt128(1), 127) FROM numbers(10000) ARRAY JOIN [0, 2] AS s"
         " WHERE s = 2 OR number % 10 != 0",
         "INSERT INTO rolled (project, path, run, begin, end, since, lowest, k, edition, points,"
