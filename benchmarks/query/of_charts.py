@@ -35,7 +35,7 @@ def measure(quick: bool) -> list[Row]:
                 f" the store took {took:.0f} s",
             )
         )  # fmt: skip
-        with QueryClient(store.serve()["url"]) as client:
+        with QueryClient(store.serve()["url"], timeout=600) as client:
             chart = Chart(store, client)
             rows += [
                 chart.row(f"chart of {named.replace(f'{metrics} metrics', '1 metric')}, 700 px",

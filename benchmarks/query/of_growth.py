@@ -17,7 +17,7 @@ def measure(quick: bool) -> list[Row]:
             store.fill(runs=runs, metrics=1, steps=length)
             store.roll(rest=True)
             store.merge()
-            with QueryClient(store.serve()["url"]) as client:
+            with QueryClient(store.serve()["url"], timeout=600) as client:
 
                 def ask(client: QueryClient = client) -> object:
                     return client.metric_buckets(

@@ -190,7 +190,8 @@ def _edges(begins: npt.NDArray[Any], grid: Grid) -> dict[str, Floats]:
 
 def _m4(x: Integers, y: Floats, starts: Integers) -> dict[str, npt.NDArray[Any]]:
     """Of groups that begin at `starts`; M4 as in `naiad_store.selects.m4`, of points in order."""
-    ends = np.append(starts[1:], len(x)) - 1
+    # As many as there are groups, and there may be none.
+    ends = np.append(starts[1:], len(x))[: len(starts)] - 1
     if len(starts) == len(x):
         least = most = starts
         total = y

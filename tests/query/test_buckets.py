@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from support_query import BEGIN, Reading, Spool
 
 from naiad.exceptions import NaiadQueryError
 from naiad.query.client import Attributes, QueryClient, Runs
+from naiad_proto.v1.query_pb2 import FetchMetricBucketsRequest
 from naiad_store.selects.buckets import Grid
 
 PROJECT = "team/vision"
@@ -212,6 +214,23 @@ def test_previews_count_only_when_asked_for(client: QueryClient) -> None:
 def test_own_points_only(client: QueryClient) -> None:
     table = client.metric_buckets(PROJECT, Runs(names=["fork"]), own_points_only=True)
     assert table["first_x"].to_pylist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("columns", [1, 7, 10_000])
+def test_whoever_cannot_unpack_gets_the_same(client: QueryClient, columns: int) -> None:
+    request = FetchMetricBucketsRequest(
+        project=PROJECT,
+        runs=Runs().message(),
+        attributes=Attributes().message(),
+        max_buckets=columns,
+    )
+    plain = list(client._stub.FetchMetricBuckets(request))
+    assert not plain[0].HasField("packed")
+    table = pa.ipc.open_stream(b"".join(one.arrow for one in plain)).read_all()
+    assert table.num_rows
+    packed = client.metric_buckets(PROJECT, max_buckets=columns)
+    # NaN isn't NaN's like.
+    assert packed.to_pandas().astype(str).equals(table.to_pandas().astype(str))
 
 
 def test_by_experiment_and_in_the_questions_order(client: QueryClient) -> None:
