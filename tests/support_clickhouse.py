@@ -44,6 +44,8 @@ _NUMBERS = itertools.count(1)
 # In `_MADE`, by URL, it stands for the database's name.
 _DATABASE = "naiad_tests_database"
 _MADE: dict[str, list[str]] = {}
+# What ClickHouse takes (http_max_field_value_size).
+_LONGEST_FIELD = 128 * 1024
 
 
 class ClickHouse:
@@ -239,8 +241,10 @@ class Writing:
     def answer(self, asked: Any, principal: Any) -> Any:
         from naiad_query.clickhouse_http import Answer
 
+        fields = [statement := asked.statement, *asked.parameters.values()]
+        if asked.parameters and max(map(len, fields)) > _LONGEST_FIELD:
+            raise _refused(RuntimeError("Code: 1000. DB::Exception: Field value too long"))
         connection = self._prepared(asked)
-        statement = asked.statement
         if self._cluster:
             statement = _REPLICATED.sub(rb"\1", _ON_CLUSTER.sub(b"", statement))
         try:

@@ -22,8 +22,12 @@ from naiad_consumers.writer.writerbook import WriterBook
 from naiad_eventlog import Record, TopicPartition
 from naiad_eventlog.partitioning import partition_of
 from naiad_eventlog.topics import RECORDS, run_key
+from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_proto.v1 import records_pb2 as pb
 from naiad_store import Store, StoreUnavailable
+from naiad_store.selects.pieces import Pieces, Zone
+from naiad_store.selects.rolled import Rolled, Series, Stretch, stretches
+from naiad_store.selects.rolling import TIERS
 
 PARTITIONS = 8
 
@@ -128,3 +132,59 @@ def raster(
             a, b = sorted((row(ya), row(yb)))
             pixels |= {(column, one) for one in range(a, b + 1)}
     return pixels
+
+
+# (run, path, k, edition, bucket)
+Row = tuple[int, str, int, int, int]
+
+
+def rows_of(store: Any, project: str) -> set[Row]:
+    """Of `rollups`."""
+    found = store.query(
+        "SELECT run, path, k, edition, bucket FROM rollups WHERE project = {project:String}",
+        {"project": project},
+    )
+    return set(zip(*(column.to_pylist() for column in found.columns), strict=True))
+
+
+def counted(store: Any, project: str, rows: set[Row]) -> set[Row]:
+    """Those of these rows that a chart can be made of, whatever it shows."""
+    keys = {(row[0], row[1]) for row in rows}
+    known = stretches(
+        store, project, sorted({run for run, _ in keys}), sorted({path for _, path in keys})
+    )
+    return {row for row in rows if _is_read(row, known)}
+
+
+def _is_read(row: Row, known: dict[Series, list[Stretch]]) -> bool:
+    run, path, k, edition, bucket = row
+    for stretch in known.get((run, path), []):
+        if stretch.edition != edition or k - stretch.k not in TIERS:
+            continue
+        pieces = Pieces(k, 0, MAX_MICRO_STEP + 1, [], [])
+        zone = Zone(run, 0, MAX_MICRO_STEP + 1, 0, False)
+        pieces.add(0, path, zone, Rolled([stretch], []), None)
+        if any(one.k == k and one.low <= bucket < one.high for one in pieces.rows):
+            return True
+    return False
+
+
+def assert_nothing_superseded(store: Any, project: str) -> None:
+    """Rows of `rollups` and of `dirty_stretches` are those that count, and those that lie where the
+    last stretch of a series may go on."""
+    rows = rows_of(store, project)
+    runs, paths = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
+    known = stretches(store, project, runs, paths)
+    for row in rows - counted(store, project, rows):
+        run, path, k, edition, bucket = row
+        assert (run, path) in known, row
+        last = known[run, path][-1]
+        assert edition == last.edition, row
+        assert (bucket + 1) << k > last.end, row
+    marks = store.query(
+        "SELECT run, path, generation FROM dirty_stretches FINAL WHERE project = {project:String}",
+        {"project": project},
+    ).to_pylist()
+    for mark in marks:
+        of_series = known.get((mark["run"], mark["path"]), [])
+        assert any(one.marks_through < mark["generation"] for one in of_series), mark

@@ -21,7 +21,7 @@ sys.path += [str(ROOT / folder) for folder in ("benchmarks/client", "tests")]
 
 from report import run  # noqa: E402
 
-MEASURES = ("charts", "growth", "rolling", "frames", "table")
+MEASURES = ("charts", "growth", "rolling", "aggregates", "frames", "table")
 
 if __name__ == "__main__":
     sizes = argparse.ArgumentParser(add_help=False)

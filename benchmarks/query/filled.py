@@ -92,8 +92,8 @@ class Work:
         self._reading: Any = None
 
     def fill(self, runs: int, metrics: int, steps: int, first: int = 0, kind: str = "walk") -> Any:
-        """Steps from `first` on of each of `runs` runs: a random walk, or a loss of three digits;
-        timestamps with 2 ms of jitter."""
+        """Steps from `first` on of each of `runs` runs: a random walk, which begins at 0 each
+        time, or a loss of three digits; timestamps with 2 ms of jitter."""
         from naiad_eventlog.partitioning import partition_of
         from naiad_eventlog.topics import run_key as log_key
         from naiad_store.keys import run_key
@@ -118,9 +118,9 @@ class Work:
                 given,
             )
         value = (
-            "round(exp(-number % {steps:UInt64} / 30000) + randCanonical(1) / 50, 3)"
+            "arrayMap(x -> round(exp(-x / 30000) + randCanonical(x + number) / 50, 3), steps)"
             if kind == "loss"
-            else "sin((number % {steps:UInt64}) / 5000) * 10 + randNormal(0, 1)"
+            else "arrayCumSum(arrayMap(x -> randNormal(0, 1, x + number), steps))"
         )
         at_once = max(1, _ROWS // steps)
         began = time.perf_counter()
@@ -129,20 +129,21 @@ class Work:
                 self.store.command(
                     f"""
                     INSERT INTO points
-                    SELECT {{project:String}}, {{path:String}},
-                        arrayElement({{some:Array(UInt64)}}, intDiv(number, {{steps:UInt64}}) + 1),
-                        toDecimal64(number % {{steps:UInt64}} + {{first:UInt64}}, 6) AS step,
-                        fromUnixTimestamp64Milli(toInt64(1767225600000
-                            + (number % {{steps:UInt64}} + {{first:UInt64}}) * 100 + rand(2) % 3)),
-                        {value}, 1.,
-                        bitOr(bitShiftLeft(toUInt128(1), 127),
-                            toUInt128(number % {{steps:UInt64}} + {{first:UInt64}}))
-                    FROM numbers({{rows:UInt64}})
+                        (project, path, run, step, ts, value, completion, version)
+                    SELECT {{project:String}}, {{path:String}}, run, toDecimal64(at, 6),
+                        fromUnixTimestamp64Milli(toInt64(1767225600000 + at * 100 + rand(at) % 3)),
+                        value, 1., bitOr(bitShiftLeft(toUInt128(1), 127), toUInt128(at))
+                    FROM (
+                        SELECT arrayElement({{some:Array(UInt64)}}, number + 1) AS run,
+                            range({{first:UInt64}}, {{first:UInt64}} + {{steps:UInt64}}) AS steps,
+                            {value} AS values
+                        FROM numbers({{runs:UInt64}})
+                    ) ARRAY JOIN steps AS at, values AS value
                     """,
                     {
                         "project": PROJECT, "path": f"metric-{metric}", "first": first,
                         "some": keys[run : run + at_once], "steps": steps,
-                        "rows": len(keys[run : run + at_once]) * steps,
+                        "runs": len(keys[run : run + at_once]),
                     },
                 )  # fmt: skip
             self.store.command(

@@ -57,7 +57,8 @@ _FILL = (
     f"""INSERT INTO string_sets SELECT '{PROJECT}', 'sys/tags', {_RUN}, tag, 1, now64(3), {_VERSION}
         FROM numbers({{runs:UInt64}})
         ARRAY JOIN ['all', concat('tag-', toString(number % 10))] AS tag""",
-    f"""INSERT INTO points SELECT '{PROJECT}', concat('metric/m', toString(m)), {_RUN}, s,
+    f"""INSERT INTO points (project, path, run, step, ts, value, completion, version)
+            SELECT '{PROJECT}', concat('metric/m', toString(m)), {_RUN}, s,
             toDateTime64('2026-01-01 00:00:00', 3, 'UTC') + s,
             (cityHash64(number, m, s) % 100000) / 100000, 1, {_VERSION}
         FROM numbers({{runs:UInt64}})

@@ -26,6 +26,7 @@ from naiad.connection import open_channel
 from naiad.exceptions import NaiadAuthError, NaiadConnectionError, NaiadQueryError, NaiadValueError
 from naiad.settings import api_token, default_project, server_url
 from naiad.shipper.server import Verdict, explain, pause_after, verdict
+from naiad_proto.changes import change_of_run
 from naiad_proto.v1.ingest_pb2 import (
     ChangeProjectRequest,
     OpenWriterRequest,
@@ -60,6 +61,7 @@ __all__ = [
 _AT_ONCE = 16
 _LOOK = 0.05
 _CALL_SECONDS = 30.0
+_TOLD_SECONDS = 10.0
 
 T = TypeVar("T")
 
@@ -79,6 +81,13 @@ class Changed:
     @property
     def done(self) -> bool:
         return self.made and not self.error
+
+    @property
+    def reason(self) -> str:
+        """Why it is not done; empty when it is."""
+        if self.error or self.made:
+            return self.error
+        return "the server has it and will do it; it had not come to it when the time was over"
 
 
 class Editor:
@@ -179,11 +188,17 @@ class Editor:
         answer = self._call(lambda: self._stub.WriteBatch(request, timeout=_CALL_SECONDS))
         if answer.rejections:
             return Changed(run_id, answer.rejections[0].message)
+        return self._wait(project, run_id, writer_id, len(items), until)
+
+    def _wait(
+        self, project: str, run_id: str, writer_id: str, records: int, until: float
+    ) -> Changed:
+        """What became of so many records of a change, which the server has."""
         asked = ProgressRequest(project=project, run_id=run_id, writer_ids=[writer_id])
         while True:
             found = self._call(lambda: self._stub.Progress(asked, timeout=_CALL_SECONDS))
             for progress in found.writers:
-                if _is_made(progress, len(items)):
+                if _is_made(progress, records):
                     refused = list(progress.late_rejections)
                     why = refused[0].message if refused else ""
                     return Changed(run_id, why, progress.freed_bytes)
@@ -202,9 +217,26 @@ class Editor:
         """What arrives later is no longer deleted. Its runs are restored with `restore`."""
         self._change_project(ChangeProjectRequest(project=project, restore=RestoreRun()))
 
-    def purge_project(self, project: str) -> int:
-        """All of its runs, in the trash or not, and those that arrive later from before."""
-        return self._change_project(ChangeProjectRequest(project=project, purge=PurgeRun()))
+    def purge_project(self, project: str, *, change_id: str | None = None) -> int:
+        """All of its runs, in the trash or not, and those that arrive later from before. By a
+        `change_id` of 32 hexadecimal digits `freed` can ask for it."""
+        request = ChangeProjectRequest(project=project, purge=PurgeRun(), change_id=change_id or "")
+        return self._change_project(request)
+
+    def freed(self, project: str, change_id: str, run_ids: Iterable[str]) -> int:
+        """About how many bytes of the store the purge of a project has freed, of these runs. To
+        be asked when they are gone: then the server tells in a moment, but of runs that it had
+        forgotten of."""
+        until = time.monotonic() + min(self._timeout, _TOLD_SECONDS)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="naiad edit") as threads:
+            # Each run is deleted first, then purged.
+            found = threads.map(
+                lambda run_id: self._wait(
+                    project, run_id, change_of_run(change_id, run_id), 2, until
+                ),
+                dict.fromkeys(run_ids),
+            )
+            return sum(one.freed_bytes for one in found)
 
     def set_retention(self, project: str, days: int, trash_days: int) -> None:
         """Runs go to the trash `days` after their end, and are purged `trash_days` after that;
@@ -213,7 +245,7 @@ class Editor:
         self._change_project(ChangeProjectRequest(project=project, set_retention=said))
 
     def _change_project(self, request: ChangeProjectRequest) -> int:
-        request.change_id = secrets.token_hex(16)
+        request.change_id = request.change_id or secrets.token_hex(16)
         answer = self._call(lambda: self._stub.ChangeProject(request, timeout=self._timeout))
         return int(answer.runs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pyarrow as pa
@@ -52,7 +53,47 @@ ROLL_SECONDS = Histogram(
 ROLLED_POINTS = Counter(
     "naiad_roller_points_total", "Points that were rolled for the first time, about."
 )
+JANITOR_SUCCESS = Gauge(
+    "naiad_janitor_success_timestamp_seconds",
+    "When the janitor's last round ended well, or when it took the lead first; Unix seconds. Others"
+    " stand by, so take the greatest; 0 while a process has not led.",
+)
+JANITOR_FAILURES = Counter(
+    "naiad_janitor_failures_total", "Rounds of the janitor that left something for the next."
+)
+JANITOR_SECONDS = Histogram(
+    "naiad_janitor_seconds",
+    "How long a round of the janitor took.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+)
+JANITOR_RUNS = Counter(
+    "naiad_janitor_runs_total",
+    "Runs whose time was over, by what was asked of the writer: delete or purge.",
+    ["change"],
+)
+JANITOR_REMOVED = Counter(
+    "naiad_janitor_removed_total",
+    "What the janitor removed: files of purged runs, superseded rows of rollups, and marks that"
+    " were dealt with.",
+    ["what"],
+)
+JANITOR_FREED = Counter(
+    "naiad_janitor_freed_bytes_total",
+    "Bytes that came free, about: of the store, of files.",
+    ["where"],
+)
 ALERTS_RAISED = Counter("naiad_alerts_raised_total", "Alerts that were raised.", ["rule"])
+
+_leads = threading.Event()
+
+
+def janitor_leads(now: float) -> None:
+    """The janitor of this process does, at `now`. Only the first time counts: one that always ends
+    before its first round does not get around."""
+    if not _leads.is_set():
+        _leads.set()
+        JANITOR_SUCCESS.set(now)
+
 
 _TABLES_OF_POINTS = frozenset({"points", "string_points", "histogram_points", "file_points"})
 

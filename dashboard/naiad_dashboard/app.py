@@ -10,7 +10,7 @@ import streamlit as st
 from naiad_dashboard import session
 from naiad_dashboard.address import query
 from naiad_dashboard.chrome import Site, told
-from naiad_dashboard.pages import compare, run, runs
+from naiad_dashboard.pages import compare, run, runs, trash
 
 _ICON = Path(__file__).with_name("assets") / "naiad.svg"
 
@@ -48,6 +48,8 @@ def show(server_url: str, *, login: bool) -> None:
     page("runs", runs.show, "Runs · Naiad")
     page("compare", compare.show, "Compare · Naiad")
     page("run", run.show, "Run · Naiad")
+    page("trash", trash.show, "Trash · Naiad")
     chosen = st.navigation(list(pages.values()), position="hidden")
-    site.append(Site(session.client(server_url, login=login), server_url, login, pages))
+    client = session.client(server_url, login=login)
+    site.append(Site(client, session.editor(), server_url, login, pages))
     chosen.run()

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from naiad.editing import Editor
 from naiad.exceptions import NaiadAuthError, NaiadConnectionError, NaiadQueryError
 from naiad.query.client import QueryClient
 from naiad_dashboard import session
 from naiad_dashboard.texts import plain, some
+from naiad_dashboard.views import TrashView
 
 _PROJECT = "naiad last project"
 
@@ -22,6 +24,7 @@ class Site:
     """What a page needs to know of where it stands."""
 
     client: QueryClient
+    editor: Editor
     server_url: str
     login: bool
     pages: Mapping[str, StreamlitPage]
@@ -38,6 +41,7 @@ def links(site: Site, queries: Mapping[str, Mapping[str, Sequence[str]]]) -> Non
             "runs": ":material/table_rows:",
             "compare": ":material/show_chart:",
             "run": ":material/article:",
+            "trash": ":material/delete:",
         }
         for page, query in queries.items():
             site.link(page, page.capitalize(), query, icons[page])
@@ -96,6 +100,10 @@ def part(place: str, draw: Callable[[], None], *, every: float | None) -> None:
 
 def no_project(site: Site) -> None:
     """For the first day: how to log something."""
+    if trashed := [one.name for one in site.client.describe_projects() if one.runs_in_trash]:
+        st.info(f"All runs are in the trash: those of {some(trashed)}.")
+        site.link("trash", "Trash", TrashView(project=trashed[0]).write(), ":material/delete:")
+        return
     st.subheader("No runs yet")
     st.write("Log a first one. In a terminal or notebook on this machine:")
     lines = [
@@ -118,6 +126,15 @@ def no_project(site: Site) -> None:
     st.button("Look again", icon=":material/refresh:")
 
 
-def no_such_project(project: str, projects: Sequence[str]) -> None:
+def no_such_project(site: Site, project: str, projects: Sequence[str]) -> None:
+    try:
+        found = site.client.describe_projects([project])
+    except (NaiadAuthError, NaiadQueryError):
+        # A name of another reader's, or of nobody's: they are told alike.
+        found = []
+    if found:
+        st.info(f"All runs of {plain(project)} are in the trash.")
+        site.link("trash", "Trash", TrashView(project=project).write(), ":material/delete:")
+        return
     st.error(f"There is no project {plain(project)} here, or not for your token.")
     st.write(f"There is: {some(projects, 20)}. A project comes into being with its first run.")

@@ -6,12 +6,14 @@ import os
 
 import streamlit as st
 
+from naiad.editing import Editor
 from naiad.exceptions import NaiadAuthError, NaiadError
 from naiad.query.client import QueryClient
 from naiad_dashboard.components import ask_token, forget_token, keep_token
 from naiad_dashboard.texts import plain
 
 _CLIENT = "naiad client"
+_EDITOR = "naiad editor"
 _REFUSED = "naiad refused"
 _KEEP = "naiad keep"
 
@@ -29,15 +31,24 @@ def client(server_url: str, *, login: bool) -> QueryClient:
     if login:
         _sign_in(server_url)
         st.stop()
+    st.session_state[_EDITOR] = Editor(server_url)
     st.session_state[_CLIENT] = opened = QueryClient(server_url)
     return opened
 
 
+def editor() -> Editor:
+    """What changes runs in the name of who reads; of a session that has a client."""
+    found = st.session_state[_EDITOR]
+    assert isinstance(found, Editor)
+    return found
+
+
 def sign_out(because: str = "") -> None:
     """Forgets the token; `because` is shown above the form."""
-    found = st.session_state.pop(_CLIENT, None)
-    if isinstance(found, QueryClient):
-        found.close()
+    for key in (_CLIENT, _EDITOR):
+        found = st.session_state.pop(key, None)
+        if isinstance(found, QueryClient | Editor):
+            found.close()
     st.session_state.pop(_KEEP, None)
     st.session_state[_REFUSED] = because
 
@@ -94,6 +105,7 @@ def _try(server_url: str, token: str, *, long: bool | None = None) -> str:
     except NaiadError as error:
         candidate.close()
         return str(error)
+    st.session_state[_EDITOR] = Editor(server_url, token)
     st.session_state[_CLIENT] = candidate
     st.session_state.pop(_REFUSED, None)
     if long is not None:

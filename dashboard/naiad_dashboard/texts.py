@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from naiad.query.client import Project
+
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&\"'=@/])")
 
 
@@ -72,6 +74,26 @@ def time_text(value: datetime | None, timezone: str | None) -> str:
         return f"{aware.astimezone(ZoneInfo(timezone or '')):%Y-%m-%d %H:%M:%S}"
     except (ZoneInfoNotFoundError, ValueError):
         return value_text(aware)
+
+
+def kept_text(project: Project) -> str:
+    """How long its runs are kept."""
+    days, trash_days = project.retention.days, project.retention.trash_days
+    runs = (
+        f"Runs go to the trash {_days(days)} after their end"
+        if days
+        else "Runs are kept until somebody deletes them"
+    )
+    trash = (
+        f"what is in the trash is purged {_days(trash_days)} after it was deleted"
+        if trash_days
+        else "what is in the trash stays until somebody purges it"
+    )
+    return f"{runs}; {trash}."
+
+
+def _days(count: int) -> str:
+    return "a day" if count == 1 else f"{count:,} days"
 
 
 def value_text(value: Any) -> str:

@@ -185,6 +185,27 @@ class CompareView:
         return replace(self, **changes)
 
 
+@dataclass(frozen=True)
+class TrashView:
+    """The Trash page."""
+
+    project: str = ""
+    # Those selected, by id, and with @ and its incarnation behind it where that is not the first.
+    runs: tuple[str, ...] = ()
+    # Where a later page begins, in the server's words.
+    after: str = ""
+
+    @classmethod
+    def read(cls, query: Query) -> Self:
+        return cls(project=last(query, "project"), runs=_runs(query), after=last(query, "after"))
+
+    def write(self) -> dict[str, list[str]]:
+        return _written(project=self.project, after=self.after, run=_written_runs(self.runs))
+
+    def with_(self, **changes: Any) -> Self:
+        return replace(self, **changes)
+
+
 TABS = ("metrics", "configs", "hardware", "console", "files", "source")
 
 

@@ -14,6 +14,7 @@ from naiad_consumers.writer import GROUP
 from naiad_eventlog import EventLog
 from naiad_eventlog.topics import RECORDS
 from naiad_store import Store
+from naiad_store.collecting import leavings
 from naiad_store.contents import FROM_LOG, OWN, content_of
 from naiad_store.rollupcheck import check_rollups
 from naiad_store.snapshot_places import Bucket, Folder, Place
@@ -61,8 +62,8 @@ async def snapshot(
 
 
 def rollups(store: Store) -> dict[str, Any]:
-    """What comparing a sample of them with their points gives."""
-    return asdict(check_rollups(store))
+    """What comparing a sample of them with their points gives, and what the roller has left."""
+    return asdict(check_rollups(store)) | {"left": leavings(store)._asdict()}
 
 
 def contents(store: Store) -> dict[str, Any]:

@@ -157,8 +157,9 @@ def rebuild(
 def check(data: Path | None, source: str | None) -> None:
     """Check the snapshot in SOURCE file by file; without it, the store.
 
-    Counts rows: two stores with the same rows and checksums hold the same. And works a sample of
-    the rollups out once more from the points. Status 1 if they differ.
+    Counts rows: two stores with the same rows and checksums hold the same. Works a sample of the
+    rollups out once more from the points; status 1 if they differ. And says how many of their rows
+    are superseded.
     """
     if source:
         from naiad_standalone.snapshotting import place_of
@@ -198,6 +199,11 @@ def check(data: Path | None, source: str | None) -> None:
     click.echo(
         f"rollups of {rolled['series']:,} series: {rolled['rows']:,} rows compared with their"
         f" points, {len(rolled['problems']) or 'none'} wrong"
+    )
+    left = rolled["left"]
+    click.echo(
+        f"{left['superseded']:,} of {left['rollups']:,} rows of rollups are superseded, and"
+        f" {left['dealt_with']:,} of {left['marks']:,} marks dealt with: the janitor removes them"
     )
     for problem in rolled["problems"]:
         click.echo(f"Wrong: {problem}", err=True)

@@ -67,10 +67,23 @@ def chunks(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[byt
     # Each batch names its own dictionary; readers of the whole stream join them.
     with pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:
-            writer.write_batch(batch)
-            if sink.size >= CHUNK_BYTES:
-                yield from _cut(sink.take())
+            # Bytes are copied several times on their way. Those of a small batch are in the
+            # caches still.
+            for part in _parts(batch):
+                writer.write_batch(part)
+                if sink.size >= CHUNK_BYTES:
+                    yield from _cut(sink.take())
     yield from _cut(sink.take())
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    count = -(-batch.nbytes // CHUNK_BYTES)
+    if count <= 1:
+        yield batch
+        return
+    rows = -(-batch.num_rows // count)
+    for begin in range(0, batch.num_rows, rows):
+        yield batch.slice(begin, rows)
 
 
 def table_chunks(table: pa.Table) -> Iterator[bytes]:

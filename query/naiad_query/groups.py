@@ -1,50 +1,31 @@
-"""Runs grouped by the values of attributes, with what their numbers come to in each group."""
+"""The table of groups of runs, with what their numbers come to in each group."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from naiad_proto.limits import shorten
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_query import asking
 from naiad_query.errors import invalid
+from naiad_query.grouping import Grouping, group_runs
 from naiad_query.order import NUMBERS
 from naiad_store import Store
 from naiad_store.selects import inheritance
-from naiad_store.selects.attributes import ARROW, TYPES, Attribute, What
-from naiad_store.selects.derived import DERIVED, derived_columns, derived_names
+from naiad_store.selects.attributes import Attribute
+from naiad_store.selects.derived import derived_columns, derived_names
 from naiad_store.selects.runs import choose, fork_rows
 
-GROUPABLE = (*NUMBERS, "datetime", "bool", "string", "string_series", "string_set")
-MAX_GROUP_BY = 20
 STATS = ("min", "median", "max", "mean")
 _STATS = pa.struct([("count", pa.uint64()), *((name, pa.float64()) for name in STATS)])
 _TOTAL = b"total_groups"
 _STAT = re.compile(rf"(.+)\.({'|'.join(STATS)})", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Grouping:
-    """Runs by the values of some attributes."""
-
-    # "path:type" → the value of each group; null for runs without it.
-    columns: Mapping[str, pa.Array]
-    # Of each run its group; groups are numbered in the order of their values, null last.
-    group: npt.NDArray[np.int64]
-    # Of each group and column where its value stands among the column's.
-    ranks: npt.NDArray[np.int64]
-
-    @property
-    def count(self) -> int:
-        return len(self.ranks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +49,7 @@ def run_groups(store: Store, request: pb.FetchRunGroupsRequest) -> pa.Table:
     project = request.project
     wanted = [Attribute(name.path, name.type) for name in request.group_by]
     runs = choose(store, project, asking.which(request.runs))
-    grouping = group_runs(store, project, runs, wanted)
+    grouping = group_runs(store, project, runs.column("run").to_pylist(), fork_rows(runs), wanted)
     numbers = _numbers(store, request, runs, grouping)
     order = _order(request, wanted, grouping, numbers)
     total = grouping.count
@@ -87,94 +68,6 @@ def groups_facts(table: pa.Table) -> tuple[pa.Table, int]:
     return table.replace_schema_metadata(None), int(table.schema.metadata[_TOTAL])
 
 
-def group_runs(store: Store, project: str, runs: pa.Table, by: Sequence[Attribute]) -> Grouping:
-    """Groups of `runs` (of `naiad_store.selects.runs.choose`); an empty type stands for numbers
-    of all types, or else the one type that the path has. Raises Refused."""
-    _check(by)
-    keys = runs.column("run").to_pylist()
-    found: dict[Attribute, pa.Array] = {}
-    if by and keys:
-        what = What(paths=[name.path for name in by], types=GROUPABLE)
-        found = inheritance.columns_of(store, project, keys, fork_rows(runs), what)
-        derived = [name for name in DERIVED if any(name.path == one.path for one in by)]
-        found |= derived_columns(store, project, keys, derived)
-    columns, ranks = {}, [np.zeros(len(keys), np.int64)]
-    for name in by:
-        kind, column = _values(name, found, len(keys))
-        columns[f"{name.path}:{kind}"] = column
-        ranks.append(_ranked(column))
-    rows, first, group = np.unique(
-        np.stack(ranks, axis=1), axis=0, return_index=True, return_inverse=True
-    )
-    take = pa.array(first)
-    return Grouping(
-        {name: column.take(take) for name, column in columns.items()},
-        group.reshape(-1),
-        rows[:, 1:],
-    )
-
-
-def _check(by: Sequence[Attribute]) -> None:
-    if len(by) > MAX_GROUP_BY:
-        raise invalid(f"group_by names {len(by)} attributes; at most {MAX_GROUP_BY} are allowed")
-    for name in by:
-        if not name.path:
-            raise invalid("group_by has an empty path; name an attribute")
-        if name.type and name.type not in TYPES:
-            raise invalid(f"there is no type {shorten(name.type)!r}; there are {', '.join(TYPES)}")
-        if name.type and name.type not in GROUPABLE:
-            raise invalid(
-                f"runs can't be grouped by a {name.type}; it takes {', '.join(GROUPABLE)}"
-            )
-    if len({name.path for name in by}) < len(by):
-        raise invalid("group_by names a path twice; name each once")
-
-
-def _values(
-    name: Attribute, found: Mapping[Attribute, pa.Array], rows: int
-) -> tuple[str, pa.Array]:
-    """The type and the column that `name` means."""
-    if name.type:
-        return name.type, found.get(name, pa.nulls(rows, ARROW[name.type]))
-    kinds = [
-        kind
-        for kind in GROUPABLE
-        if (column := found.get(Attribute(name.path, kind))) is not None
-        and column.null_count < rows
-    ]
-    if not kinds:
-        return "string", pa.nulls(rows, pa.string())
-    numbers = [kind for kind in kinds if kind in NUMBERS]
-    if len(kinds) > max(1, len(numbers)):
-        raise invalid(
-            f"group_by: {shorten(name.path)!r} is {' and '.join(kinds)} in these runs; give one"
-            " of these types"
-        )
-    columns = [found[Attribute(name.path, kind)] for kind in kinds]
-    if len(columns) == 1:
-        return kinds[0], columns[0]
-    return "float", pc.coalesce(*(column.cast(pa.float64(), safe=False) for column in columns))
-
-
-def _ranked(column: pa.Array) -> npt.NDArray[np.int64]:
-    """Equal numbers for equal values, in the order of the values; null last."""
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    values: npt.NDArray[Any]
-    if pa.types.is_list(column.type):
-        sets = [tuple(value or ()) for value in column.to_pylist()]
-        place = {value: number for number, value in enumerate(sorted(set(sets)))}
-        rank = np.array([place[value] for value in sets], np.int64)
-    else:
-        if pa.types.is_string(column.type):
-            values = np.array(column.fill_null("").to_pylist(), dtype=object)
-        elif pa.types.is_floating(column.type):
-            values = column.fill_null(0).to_numpy(zero_copy_only=False)
-        else:
-            values = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-        _, rank = np.unique(values, return_inverse=True)
-    return np.where(missing, np.iinfo(np.int64).max, rank)
-
-
 def _numbers(
     store: Store, request: pb.FetchRunGroupsRequest, runs: pa.Table, grouping: Grouping
 ) -> dict[Attribute, _Numbers]:
@@ -183,7 +76,8 @@ def _numbers(
     if not keys:
         return {}
     found = inheritance.columns_of(store, request.project, keys, fork_rows(runs), what)
-    found |= derived_columns(store, request.project, keys, derived_names(store, what))
+    derived = derived_names(store, what, in_trash=request.runs.in_trash)
+    found |= derived_columns(store, request.project, keys, derived)
     names = sorted(found)
     if what.paths is not None:
         place = {path: number for number, path in reversed(list(enumerate(what.paths)))}

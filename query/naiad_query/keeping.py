@@ -13,7 +13,7 @@ import asyncio
 import concurrent.futures
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -53,23 +53,71 @@ class KeptTables:
         make: Callable[[], pa.Table],
     ) -> pa.Table:
         """What `make` returns, or returned when nothing else was stored."""
-        # Before it is made: what comes meanwhile makes it newer than its key, never older.
-        visible = "*" if principal.read is None else repr(sorted(principal.read))
-        key = (self._version, visible.encode(), question, watermark())
-        kept = self._in_loop(self._cache.get(*key, oldness=OLDNESS_SECONDS))
+        key = self._key(principal, question, watermark)
+        kept = self._found(key)
         if kept is not None:
-            try:
-                return _unpacked(kept)
-            except (pa.ArrowException, OSError, ValueError) as error:
-                log.debug("a kept table can't be read: %s", error)
+            return kept
         began = time.monotonic()
         made = make()
+        self._keep(key, made, began)
+        return made
+
+    def batches(
+        self,
+        principal: Principal,
+        question: bytes,
+        watermark: Callable[[], bytes],
+        make: Callable[[], tuple[pa.Schema, Iterator[pa.RecordBatch]]],
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The same for a table that is handed on while it is made; one that is not read to its
+        end isn't kept."""
+        key = self._key(principal, question, watermark)
+        kept = self._found(key)
+        if kept is not None:
+            return kept.schema, iter(kept.to_batches())
+        began = time.monotonic()
+        schema, batches = make()
+
+        def handed_on() -> Iterator[pa.RecordBatch]:
+            so_far: list[pa.RecordBatch] = []
+            size = 0
+            for batch in batches:
+                size += batch.nbytes
+                if size <= _PACKS * self._cache.max_bytes:
+                    so_far.append(batch)
+                else:
+                    so_far.clear()
+                yield batch
+            if size <= _PACKS * self._cache.max_bytes:
+                # The schema's metadata are kept, too.
+                table = pa.Table.from_batches(so_far, schema.remove_metadata())
+                self._keep(key, table.replace_schema_metadata(schema.metadata), began)
+
+        return schema, handed_on()
+
+    def _key(
+        self, principal: Principal, question: bytes, watermark: Callable[[], bytes]
+    ) -> tuple[bytes, ...]:
+        # Before it is made: what comes meanwhile makes it newer than its key, never older.
+        visible = "*" if principal.read is None else repr(sorted(principal.read))
+        return (self._version, visible.encode(), question, watermark())
+
+    def _found(self, key: tuple[bytes, ...]) -> pa.Table | None:
+        kept = self._in_loop(self._cache.get(*key, oldness=OLDNESS_SECONDS))
+        if kept is None:
+            return None
+        try:
+            return _unpacked(kept)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            log.debug("a kept table can't be read: %s", error)
+            return None
+
+    def _keep(self, key: tuple[bytes, ...], made: pa.Table, began: float) -> None:
         if (
             time.monotonic() - began >= WORTH_SECONDS
             and made.nbytes <= _PACKS * self._cache.max_bytes
         ):
             self._in_loop(self._cache.put(_packed(made), *key))
-        return made
 
     def _in_loop(self, work: Coroutine[Any, Any, T]) -> T | None:
         if self.loop is None or self.loop.is_closed():

@@ -18,6 +18,11 @@ class Names:
         names = [run.experiment if by_experiment else run.run_id for run in runs]
         self._names = pa.array(names, pa.string())
 
+    def list(self) -> list[str]:
+        """By their places."""
+        names: list[str] = self._names.to_pylist()
+        return names
+
     def column(self, places: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
         """A dictionary column of names for a column of places."""
         if isinstance(places, pa.ChunkedArray):

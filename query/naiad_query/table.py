@@ -32,7 +32,8 @@ def runs_table(store: Store, request: pb.FetchRunsTableRequest) -> pa.Table:
     end = min(len(order), begin + request.limit) if request.limit else len(order)
     last = Cursor.at(question, by, runs, int(order[end - 1])) if begin < end < len(order) else None
     page = runs.take(pa.array(order[begin:end]))
-    found = _cells(store, request.project, page, what) if page.num_rows else {}
+    names = derived_names(store, what, in_trash=request.runs.in_trash)
+    found = _cells(store, request.project, page, what, names) if page.num_rows else {}
     columns = {"run_id": page.column("run_id"), "experiment": page.column("experiment")}
     for name in _order(what, list(found)):
         columns[f"{name.path}:{name.type}"] = found[name]
@@ -47,10 +48,12 @@ def page_facts(table: pa.Table) -> tuple[pa.Table, int, str]:
     return table.replace_schema_metadata(None), int(facts[_TOTAL]), facts[_NEXT].decode()
 
 
-def _cells(store: Store, project: str, page: pa.Table, what: What) -> dict[Attribute, pa.Array]:
+def _cells(
+    store: Store, project: str, page: pa.Table, what: What, derived: list[Attribute]
+) -> dict[Attribute, pa.Array]:
     keys = page.column("run").to_pylist()
     found = inheritance.columns_of(store, project, keys, fork_rows(page), what)
-    return found | derived_columns(store, project, keys, derived_names(store, what))
+    return found | derived_columns(store, project, keys, derived)
 
 
 def _order(what: What, names: list[Attribute]) -> list[Attribute]:

@@ -11,18 +11,24 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 from clickhouse_connect.driver.binding import bind_query, quote_identifier
 
 from naiad_store.errors import StoreError
+from naiad_store.pipe import Pipe
 
 # Rows of a batch that `batches` gives, at the least, but for the last one. chDB hands out
 # blocks, and a block of a filtered read may hold a single row.
 _ROWS = 65_536
 
+# Answers stay in this process: to compress them is a third of the time of a large one.
+_SETTINGS: Mapping[str, object] = {"output_format_arrow_compression_method": "none"}
+
+_CLOSED = "the store was closed in the middle of a question"
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -31,10 +37,10 @@ class ChdbSession:
 
     def __init__(self, path: str, database: str, settings: Mapping[str, object]) -> None:
         statements = [f"USE {quote_identifier(database)}"]
-        if settings:
-            # readonly last: nothing can be set after it.
-            names = sorted(settings, key=lambda name: name == "readonly")
-            statements.append("SET " + ", ".join(_assignment(n, settings[n]) for n in names))
+        settings = {**_SETTINGS, **settings}
+        # readonly last: nothing can be set after it.
+        names = sorted(settings, key=lambda name: name == "readonly")
+        statements.append("SET " + ", ".join(_assignment(n, settings[n]) for n in names))
         # Held while the engine works on the connection: closing under it would crash.
         self._busy = threading.Lock()
         # Here, because it takes 200 MB, and most processes of a cluster never need it.
@@ -43,6 +49,7 @@ class ChdbSession:
         connect: Any = chdb.connect  # untyped
         self._connection = connect(path)
         self._stream: Any = None
+        self._pipe: Pipe | None = None
         try:
             for statement in statements:
                 self._connection.query(statement)
@@ -57,11 +64,32 @@ class ChdbSession:
             data = answer.bytes()
         return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
 
-    def formatted(self, sql: str, kind: str) -> tuple[bytes, int]:
-        with self._busy:
-            answer = self._open_connection().query(sql, kind)
-            # Of the answer; what was read for it is another number.
-            return bytes(answer.bytes() or b""), int(answer.rows_read())
+    def formatted(self, sql: str, kind: str) -> Generator[bytes, None, int]:
+        """The answer in one of ClickHouse's formats as it comes; returns how many rows it has.
+
+        The engine itself hands out an answer whole, or blocks with a head and an end each. So it
+        writes into a pipe, as into a file.
+        """
+        pipe = self._pipe = Pipe()
+        with ThreadPoolExecutor(1, thread_name_prefix="naiad sql") as threads:
+            asking = threads.submit(self._write, f"{sql}\n{_into(pipe.path)} FORMAT {kind}", pipe)
+            try:
+                yield from pipe.pieces()
+                if pipe.closed:
+                    # The engine takes no notice, so its own word is worth nothing.
+                    raise StoreError(_CLOSED)
+            finally:
+                # What it still writes goes nowhere, so its end does not depend on a reader.
+                pipe.close()
+            return asking.result()
+
+    def _write(self, statement: str, pipe: Pipe) -> int:
+        try:
+            with self._busy:
+                # Rows of the answer; what was read for it is another number.
+                return int(self._open_connection().query(statement).rows_read())
+        finally:
+            pipe.end()
 
     def batches(self, sql: str, parameters: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
         """The answer as it comes; one empty batch, for its schema, when it has no rows."""
@@ -87,6 +115,8 @@ class ChdbSession:
 
     def close(self) -> None:
         """Also ends a stream, from whichever thread; idempotent."""
+        if self._pipe is not None:
+            self._pipe.close()
         with self._busy, contextlib.suppress(Exception):
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -109,8 +139,12 @@ class ChdbSession:
 
     def _open_connection(self) -> Any:
         if self._connection is None:
-            raise StoreError("the store was closed in the middle of a question")
+            raise StoreError(_CLOSED)
         return self._connection
+
+
+def _into(path: str) -> str:
+    return f"INTO OUTFILE '{path}' TRUNCATE COMPRESSION 'none'"
 
 
 def _assignment(name: str, value: object) -> str:

@@ -30,7 +30,7 @@ def purge_rows(store: Store, project: str, runs: Collection[int]) -> dict[int, P
     """Removes all rows of these runs, by key, but those of `writers` and `tombstones`. Can be
     done again. Raises StoreError."""
     found = _rows(store, [name for name in WITH_RUNS if name not in _KEPT], project, runs)
-    sizes = _bytes_per_row(store)
+    sizes = bytes_per_row(store)
     purged: dict[int, Purged] = {}
     for table, counts in found.items():
         mean = sizes.get(table, 0.0)
@@ -114,7 +114,7 @@ def _rows(
     return found
 
 
-def _bytes_per_row(store: Store) -> dict[str, float]:
+def bytes_per_row(store: Store) -> dict[str, float]:
     """On the average, by table."""
     found = store.query(
         "SELECT table, sum(bytes_on_disk) / greatest(sum(rows), 1) AS mean FROM system.parts"

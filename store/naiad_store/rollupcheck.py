@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from naiad_proto.steps import MAX_MICRO_STEP, MICRO
-from naiad_store.selects.m4 import AS_ROLLUP, NEUTRAL, OF_POINTS, ROLLUP
+from naiad_store.selects.m4 import OF_EXTREMES, OF_POINTS, ROLLUP
 from naiad_store.selects.pieces import Pieces, Rows, Zone
 from naiad_store.selects.rolled import COUNTING, Rolled, rolled
 from naiad_store.selects.rolling import TIERS
@@ -90,6 +90,9 @@ def _compare(store: Store, project: str, rows: Rows, known: Rolled) -> tuple[int
             begin = (
                 max(begin, stretch.begin) if begin >> rows.k == stretch.begin >> rows.k else begin
             )
+        # And of that in which it ends.
+        if stretch.edition == rows.edition and stretch.until:
+            end = min(end, stretch.until)
     given = {
         "project": project, "path": rows.path, "run": rows.run, "k": rows.k,
         "edition": rows.edition, "low": rows.low, "high": rows.high, "begin": decimal(begin),
@@ -105,19 +108,16 @@ def _compare(store: Store, project: str, rows: Rows, known: Rolled) -> tuple[int
     ).to_pylist()
     wanted = store.query(
         f"""
-        SELECT bucket, {AS_ROLLUP}
+        SELECT bucket, {OF_EXTREMES}
         FROM (
-            SELECT bucket, {NEUTRAL}
+            SELECT bitShiftRight(x, {{k:UInt8}}) AS bucket, {OF_POINTS}
             FROM (
-                SELECT bitShiftRight(x, {{k:UInt8}}) AS bucket, {OF_POINTS}
-                FROM (
-                    SELECT reinterpret(step, 'Int64') AS x, value, isFinite(value) AS fine
-                    FROM points FINAL
-                    WHERE project = {{project:String}} AND path = {{path:String}}
-                        AND run = {{run:UInt64}} AND NOT ({PREVIEW})
-                        AND step >= {{begin:Decimal64(6)}} AND step <= {{end:Decimal64(6)}}
-                ) GROUP BY bucket
-            )
+                SELECT reinterpret(step, 'Int64') AS x, value, isFinite(value) AS fine
+                FROM points FINAL
+                WHERE project = {{project:String}} AND path = {{path:String}}
+                    AND run = {{run:UInt64}} AND NOT ({PREVIEW})
+                    AND step >= {{begin:Decimal64(6)}} AND step <= {{end:Decimal64(6)}}
+            ) GROUP BY bucket
         ) ORDER BY bucket
         """,
         given,

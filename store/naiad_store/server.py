@@ -136,6 +136,26 @@ class Answered(io.RawIOBase):
         self._rest = self._rest[size:]
         return size
 
+    def pieces(self) -> Iterator[bytes]:
+        """The same, without what the server says of an error behind the rows, which is raised."""
+        tag = self._response.headers.get("X-ClickHouse-Exception-Tag")
+        marker = f"__exception__\r\n{tag}".encode() if tag else b""
+        # What may be the begin of the marker, or of the line break before it, waits.
+        held = b""
+        while piece := self.read(1 << 16):
+            held += piece
+            if marker and (place := held.find(marker)) >= 0:
+                yield held[:place].removesuffix(b"\r\n")
+                while self.read(1 << 16):
+                    pass
+                raise BrokenOff(self.reason(), EOFError("an error behind the rows"))
+            done = max(0, len(held) - len(marker) - 1) if marker else len(held)
+            if done:
+                yield held[:done]
+                held = held[done:]
+        if held:
+            yield held
+
     def reason(self) -> str | None:
         """What the server said last, behind the rows, if that was an error."""
         found = list(_REASON.finditer(self._tail))

@@ -6,7 +6,7 @@ import contextlib
 import io
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
@@ -17,6 +17,7 @@ from clickhouse_connect.driver.exceptions import Error as ServerError
 
 from naiad_store import folder as folders
 from naiad_store.address import Address, parse_address, without_password
+from naiad_store.binding import LONGEST, bound
 from naiad_store.chdb_session import ChdbSession
 from naiad_store.clients import Clients, connect
 from naiad_store.errors import StoreError, StoreUnavailable
@@ -151,30 +152,32 @@ class Store:
     ) -> pa.Table:
         """The answer to a SELECT with `{name:Type}` parameters, under `settings`, which
         hold for this question alone. Raises StoreError."""
+        sql, given = self._bound(sql, parameters)
         if self.address.folder is not None and settings:
             with self._told("a query"), self._session(settings) as session:
-                return session.query(sql, parameters or {})
+                return session.query(sql, given)
         return self._asked(
             lambda client: client.query_arrow(
-                sql,
-                parameters=dict(parameters or {}),
-                settings=dict(settings or {}),
-                use_strings=True,
+                sql, parameters=given, settings=dict(settings or {}), use_strings=True
             )
         )
 
     def formatted(
         self, sql: str, kind: str, settings: Mapping[str, object] | None = None
-    ) -> tuple[bytes, int | None]:
-        """The whole answer in one of ClickHouse's formats, and its rows where the engine says.
-        Raises StoreError."""
+    ) -> Generator[bytes, None, int | None]:
+        """The answer in one of ClickHouse's formats, in pieces as they come; returns how many rows
+        it has where the engine says. A generator that is closed ends its question. Raises
+        StoreError, also behind the first pieces."""
         if self.address.folder is not None:
             with self._told("a query"), self._session(settings or {}) as session:
-                return session.formatted(sql, kind)
-        data = self._asked(
-            lambda client: client.raw_query(sql, settings=dict(settings or {}), fmt=kind)
-        )
-        return data, None
+                return (yield from session.formatted(sql, kind))
+        with self._told("a query"):
+            response = self._asked(
+                lambda client: client.raw_stream(sql, settings=dict(settings or {}), fmt=kind)
+            )
+            with contextlib.closing(Answered(response)) as answered:
+                yield from answered.pieces()
+        return None
 
     def stream(
         self,
@@ -185,13 +188,14 @@ class Store:
         """The same in batches as they come, for answers that need not be in memory whole:
         at least one, which is empty when there are no rows. Other questions may be asked
         meanwhile, and an iterator that is left alone ends its question."""
+        sql, given = self._bound(sql, parameters)
         if self.address.folder is not None:
             with self._told("a query"), self._session(settings or {}) as session:
-                yield from session.batches(sql, parameters or {})
+                yield from session.batches(sql, given)
             return
         with (
             self._told("a query"),
-            self._answer(sql, parameters, settings) as source,
+            self._answer(sql, given, settings) as source,
             pa.ipc.open_stream(source) as reader,
         ):
             some = False
@@ -205,8 +209,9 @@ class Store:
 
     def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> object:
         """Runs a statement that is not a SELECT of rows. Raises StoreError."""
+        sql, given = self._bound(sql, parameters)
         with self._told("a statement"), self._clients.one() as client:
-            return client.command(sql, parameters=dict(parameters or {}))
+            return client.command(sql, parameters=given)
 
     def define(self, statement: str) -> None:
         """Runs a statement that makes or changes a table or view: on a cluster on all of its
@@ -253,13 +258,13 @@ class Store:
     def _answer(
         self,
         sql: str,
-        parameters: Mapping[str, object] | None,
+        parameters: dict[str, object],
         settings: Mapping[str, object] | None,
     ) -> Iterator[io.BufferedIOBase]:
         """The Arrow stream that a server answers."""
         given = {"output_format_arrow_string_as_string": 1, **(settings or {})}
         response = self._asked(
-            lambda client: client.raw_stream(sql, dict(parameters or {}), given, fmt="ArrowStream")
+            lambda client: client.raw_stream(sql, parameters, given, fmt="ArrowStream")
         )
         answered = Answered(response)
         # Arrow takes less than it asked for as the end.
@@ -283,6 +288,12 @@ class Store:
                     raise
                 time.sleep(pause)
         raise AssertionError  # for the type checker
+
+    def _bound(
+        self, sql: str, parameters: Mapping[str, object] | None
+    ) -> tuple[str, dict[str, object]]:
+        # What goes to the engine in this process is as long as it is.
+        return bound(sql, parameters, LONGEST if self.address.folder is None else None)
 
     def _told(
         self, what: str, *, inserting: bool = False

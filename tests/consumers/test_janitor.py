@@ -8,10 +8,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from support_changes import change_batch, points_batch, sealed
 from support_kafka import until
 from support_ledger import write
+from support_query import Spool
+from support_rolling import Owner, assert_nothing_superseded, rows_of
 
 from naiad_consumers.janitor import Janitor
 from naiad_consumers.janitor.janitor import FILES_STAY_MS
@@ -22,6 +26,7 @@ from naiad_proto.v1 import records_pb2 as pb
 from naiad_proto.v1.log_pb2 import WriterProgress
 from naiad_store import Store
 from naiad_store import run_key as key_of
+from naiad_store.collecting import Collector
 from naiad_store.purging import leftovers
 from naiad_store.selects.runs import Which, select_runs
 
@@ -169,6 +174,84 @@ async def test_files_go_when_nothing_refers_to_them(
     os.utime(tmp_path / "files" / again.key[:2] / again.key[2:], (later, later))
     await janitor.round()
     assert [await files.exists(one.key) for one in (alone, shared, again)] == [False, True, True]
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"naiad_janitor_{name}", labels) or 0.0
+
+
+async def test_what_the_roller_has_left_goes(log: EventLog, store: Store) -> None:
+    owner = Owner(store)
+    spool = Spool(PROJECT, "rolled").create()
+    spool.metrics({"v": list(np.arange(6000, dtype=float))})
+    for step in (0, 100, 2000):
+        owner.write(spool)
+        owner.roll()
+        spool.metrics({"v": [1e6] * 200}, steps=list(range(step, step + 200)))
+    # Of another owner nothing is under way.
+    Owner(store).roll()
+    rows, removed = len(rows_of(store, PROJECT)), counted("removed_total", what="rollups")
+    janitor = Janitor(log, store, collector=Collector(store, delay=0.0, share=0.0))
+    assert await janitor.round()
+    assert len(rows_of(store, PROJECT)) == rows
+    assert await janitor.round()
+    assert_nothing_superseded(store, PROJECT)
+    left = len(rows_of(store, PROJECT))
+    assert counted("removed_total", what="rollups") - removed == rows - left > 0
+    freed = counted("freed_bytes_total", where="store")
+    assert await janitor.round()
+    masked = store.query(
+        "SELECT sum(has_lightweight_delete) AS n FROM system.parts WHERE active"
+        " AND database = currentDatabase()"
+    )
+    assert masked.column(0)[0].as_py() == 0
+    assert counted("freed_bytes_total", where="store") >= freed
+
+
+async def test_its_metrics_tell_how_it_gets_on(
+    log: EventLog, store: Store, tmp_path: Path, stop: asyncio.Event
+) -> None:
+    files = LocalFileStore(tmp_path / "files")
+    file = await put(files, b"12345")
+    await append(
+        log, retain(30, 7), points_batch(PROJECT, "old", 1, [0]), with_file("a", 2, file),
+        change_batch(PROJECT, "a", 3, delete_run=pb.DeleteRun()),
+        change_batch(PROJECT, "a", 4, purge_run=pb.PurgeRun()),
+    )  # fmt: skip
+    await write(log, store)
+    away = [True]
+
+    async def remove(key: str, unless_since: float) -> int:
+        if away[0]:
+            raise OSError("the bucket is away")
+        return await files.remove(key, unless_since)
+
+    names = (
+        ("runs_total", {"change": "delete"}), ("removed_total", {"what": "files"}),
+        ("freed_bytes_total", {"where": "files"}), ("failures_total", {}), ("seconds_count", {}),
+    )  # fmt: skip
+
+    def now() -> list[float]:
+        return [counted(name, **labels) for name, labels in names]
+
+    def since() -> list[float]:
+        return [after - before for after, before in zip(now(), began, strict=True)]
+
+    began = now()
+    clock = [time.time() + FILES_STAY_MS / 1000 + 60]
+    janitor = Janitor(log, store, remove, every=0.05, clock=lambda: clock[0])
+    task = asyncio.create_task(janitor.run(stop))
+    await until(lambda: since()[3] >= 2)
+    assert counted("success_timestamp_seconds") <= clock[0]
+    assert since()[:3] == [since()[0], 0, 0]
+    assert since()[0] >= 1
+    clock[0] += 100
+    away[0] = False
+    await until(lambda: counted("success_timestamp_seconds") == clock[0])
+    assert since()[1:3] == [1, 5]
+    assert since()[4] >= 3
+    stop.set()
+    await task
 
 
 @pytest.fixture

@@ -228,9 +228,7 @@ def test_runs_in_groups_are_a_curve_and_a_band(page: Tab) -> None:
     assert (low, high) == (pytest.approx((a + b) / 2), pytest.approx((b + c) / 2))
     page.go(compared(0, 1, 2, more="&group=optimizer/lr&metric=train/loss"))
     assert page.legend() == [f"optimizer/lr={r} · 1 run" for r in ("0.0001", "0.001", "0.01")]
-    page.go(compared(0, 1, more="&group=nobody")).shows(
-        "none of these 2 runs has such an attribute"
-    )
+    page.go(compared(0, 1, more="&group=nobody")).shows("none of these 2 runs has 'nobody'")
 
 
 def test_a_logarithmic_axis_loses_no_column(page: Tab) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Locator, expect
 from support_browser import Tab, chromium, needs_chromium, tab
 from support_naiad import Naiad, clean_environment, running_naiad
 from support_query import Spool
@@ -90,6 +90,19 @@ def test_a_token_opens_what_it_may_read_and_no_more(guarded: Guarded, browser: B
         with tab(browser, guarded.dashboard) as other:
             form(other.go("/run?project=team/open&run=r")).wait_for()
             assert b"name-in-" not in b"".join(other.received)
+
+
+def test_a_token_that_may_only_read_deletes_nothing(guarded: Guarded, browser: Browser) -> None:
+    with tab(browser, guarded.dashboard) as page:
+        form(page.go("/runs?project=team/open&run=r")).wait_for()
+        signed_in(page, guarded.one)
+        page.page.get_by_role("button", name="Delete").click()
+        dialog = page.page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Move to trash").click()
+        expect(dialog).to_contain_text("may not write to project")
+        dialog.get_by_role("button", name="Cancel").click()
+        expect(dialog).to_have_count(0)
+        page.shows("1 selected")
 
 
 def test_a_reload_keeps_the_token_until_the_reader_signs_out(

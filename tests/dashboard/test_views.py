@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from naiad.query.client import Project
 from naiad_dashboard import attributes, tables
 from naiad_dashboard.colours import DASHES, PALETTE, look, swatch
 from naiad_dashboard.command import command
@@ -17,6 +18,7 @@ from naiad_dashboard.drawing import AXES, METHODS, Drawing
 from naiad_dashboard.sections.output import lines, printed
 from naiad_dashboard.texts import (
     duration_text,
+    kept_text,
     number_text,
     plain,
     shorten,
@@ -26,7 +28,7 @@ from naiad_dashboard.texts import (
     value_text,
 )
 from naiad_dashboard.trees import flat, tree
-from naiad_dashboard.views import LIMITS, SHADES, TABS, CompareView, RunsView, RunView
+from naiad_dashboard.views import LIMITS, SHADES, TABS, CompareView, RunsView, RunView, TrashView
 
 words = st.text(min_size=1, max_size=12)
 # A run id has no slash.
@@ -104,6 +106,32 @@ def test_the_run_page_comes_back_from_its_address(
 ) -> None:
     view = RunView(project, run, tab, drawing, find, lines)
     assert RunView.read(view.write()) == view
+
+
+@given(words, runs, st.text())
+def test_the_trash_page_comes_back_from_its_address(
+    project: str, selected: tuple[str, ...], after: str
+) -> None:
+    view = TrashView(project, selected, after)
+    assert TrashView.read(view.write()) == view
+
+
+@pytest.mark.parametrize(
+    ("retention", "said"),
+    [
+        (None, "Runs are kept until somebody deletes them; what is in the trash stays until"
+         " somebody purges it."),
+        ((1, 0), "Runs go to the trash a day after their end; what is in the trash stays until"
+         " somebody purges it."),
+        ((0, 30), "Runs are kept until somebody deletes them; what is in the trash is purged"
+         " 30 days after it was deleted."),
+    ],
+)  # fmt: skip
+def test_how_long_runs_are_kept_is_said(retention: tuple[int, int] | None, said: str) -> None:
+    project = Project(name="a/b")
+    if retention is not None:
+        project.retention.days, project.retention.trash_days = retention
+    assert kept_text(project) == said
 
 
 @given(st.dictionaries(names, st.lists(st.text(max_size=5), max_size=3)))

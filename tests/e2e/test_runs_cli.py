@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 from support_naiad import Naiad, clean_environment, running_naiad, wait_until
 
-from naiad import editing
+from naiad import editing, query
 from naiad.cli import main
+from naiad.exceptions import NaiadTypeError
 from naiad.query.client import Attributes, QueryClient, Runs
 
 pytestmark = pytest.mark.slow
@@ -201,18 +204,50 @@ def test_a_training_goes_on_when_its_run_is_deleted(server: Naiad, tmp_path: Pat
 
 
 def test_projects(server: Naiad, tmp_path: Path) -> None:
-    assert said("projects", "list") == "project\nteam/cli\n"
+    listed = "project\truns\tin_trash\tdays\ttrash_days\nteam/cli\t{}\t{}\t{}\t{}\n".format
+    there, trashed = len(runs()), len(runs(in_trash=True))
+    assert said("projects", "list") == listed(there, trashed, "", "")
     assert "say --yes" in refused("projects", "delete", "team/cli", status=2)
     before = runs()
     assert "moved to the trash" in said("projects", "delete", "team/cli", "-y")
-    assert said("projects", "list") == "project\n"
+    # It has no runs that a question is about, and can be restored.
+    assert said("projects", "list") == listed(0, there + trashed, "", "")
+    listed_trash = json.loads(said("runs", "list", "--in-trash", "--json"))
+    last = listed_trash[0]
+    assert last["deleted_by"]
+    assert last["deleted"] == max(row["deleted"] for row in listed_trash) > last["created"]
+    # Several may have had one id.
+    lives = {(row["run_id"], row["incarnation"]) for row in listed_trash}
+    assert len(lives) == len(listed_trash) == there + trashed
     assert "runs restored" in said("projects", "restore", "team/cli", "-y")
     assert runs() == before
     assert said("projects", "retain", "team/cli", "--days", "30") == (
         "project team/cli: runs go to the trash 30 days after their end; the trash is purged after"
         " 30 days\n"
     )
-    assert "purged" in said("projects", "purge", "team/cli", "-y")
+    kept = listed(len(before), 0, 30, 30)
+    wait_until(lambda: said("projects", "list") == kept, 10, "how long runs are kept is read")
+    for output in ("pandas", "polars", "arrow"):
+        table = query.fetch_projects_table(projects=["team/cli", "team/none"], output=output)
+        if output == "pandas":
+            row = table.loc["team/cli"].to_dict()
+        else:
+            (row,) = table.to_pylist() if output == "arrow" else table.to_dicts()
+            assert row.pop("project") == "team/cli"
+        assert list(row.values())[:4] == [len(before), 0, 30, 30]
+        assert row["retention_set_by"]
+        assert row["retention_set_time"].timestamp() == pytest.approx(time.time(), abs=60)
+    assert said("projects", "retain", "team/cli", "--days", "0", "--trash-days", "0")
+    forever = listed(len(before), 0, "", "")
+    wait_until(lambda: said("projects", "list") == forever, 10, "that they are kept is read")
+    assert query.fetch_projects_table()["days"].isna().tolist() == [True]
+    assert len(query.fetch_projects_table(projects=[])) == 0
+    with pytest.raises(NaiadTypeError, match="give a list of names"):
+        query.fetch_projects_table(projects="team/cli")
+    purged = said("projects", "purge", "team/cli", "-y")
+    assert re.fullmatch(
+        r"project team/cli: \d+ runs purged, about [\d.]+ (bytes|kB|MB) free\n", purged
+    )
     assert "there is no project" in refused("projects", "purge", "team/cli", "-y")
     assert "no project 'team/cli'" in refused("runs", "list")
     # It can be used again.

@@ -293,12 +293,10 @@ LOSS = Attributes(paths=["loss"])
         ({"group_all": True, "group_by": ["lr"]}, "group_all and group_by are both given"),
         ({"group_by": ["lr", "lr"]}, "group_by names 'lr' twice; once is enough"),
         ({"group_by": [f"a{n}" for n in range(11)]}, "group_by has 11 attributes; at most 10"),
-        ({"group_by": [""]}, "group_by has an attribute without a path"),
-        ({"group_by": ["nobody"]}, "group_by 'nobody': none of these 4 runs has such an attribut"),
-        ({"group_by": ["loss"]}, "group_by 'loss' is a float_series; runs are grouped by"),
-        ({"group_by": [("lr", "number")]}, "group_by 'lr': 'number' is no type; there are int,"),
-        ({"group_by": [("lr", "file")]}, "group_by 'lr': 'file' is no value of a run"),
-        ({"group_by": [("lr", "string")]}, "has such an attribute of type string"),
+        ({"group_by": [""]}, "group_by has an empty path; name an attribute"),
+        ({"group_by": ["weights"]}, "runs can't be grouped by 'weights', a histogram_series; it"),
+        ({"group_by": [("lr", "number")]}, "there is no type 'number'; there are int,"),
+        ({"group_by": [("lr", "file")]}, "runs can't be grouped by a file; it takes"),
         ({"runs": Runs("(")}, "not a regular expression"),
     ],
 )  # fmt: skip
@@ -343,6 +341,16 @@ def test_groups_by_values_of_every_kind(client: QueryClient) -> None:
     assert groups("sys/state", runs=Runs(names=["adam-1", "sgd"])) == [
         "sys/state=failed", "sys/state=finished"
     ]  # fmt: skip
+    # Of a series its last value.
+    assert groups("acc", runs=Runs(names=["adam-1", "adam-2"])) == ["acc=0.6", "acc=none"]
+    # As in tables of groups, what nobody has makes a group; and is said, since it may be mistyped.
+    for by in ("nobody", ("lr", "string")):
+        path = by if isinstance(by, str) else by[0]
+        assert groups(by) == [f"{path}=none"]
+        _, info = client.chart(PROJECT, attributes=LOSS, group_by=[by])
+        assert list(info.notes) == [f"none of these 4 runs has {path!r}"]
+        in_table = client.run_groups(PROJECT, [by], attributes=Attributes(paths=[]))
+        assert in_table.table.to_pylist() == [{f"{path}:string": None, "run_count": 4}]
     table, info = client.chart(PROJECT, attributes=LOSS, group_by=["lr", "ready"], band="std")
     assert table.schema.field("lr:float").type == pa.float64()
     assert table.schema.field("ready:bool").type == pa.bool_()

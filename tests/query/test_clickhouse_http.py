@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -286,6 +287,85 @@ def test_limits_are_kept_and_can_be_drawn_tighter(
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 1000)
     done = http.post("/", content="select arrayJoin(range(5000)) as n")
     assert done.headers["X-ClickHouse-Exception-Code"] == "396"
+
+
+# 759,375 rows, which the engine makes as it goes.
+MANY = "select repeat('x', 400) as x from points a, points b, points c, points d, points e"
+# The one row of 15**5 that can't be read, far behind the first.
+BREAKING = (
+    "select toInt64(if(a.step + 10 * b.step + 100 * c.step + 1000 * d.step + 10000 * e.step ="
+    " (select max(step) * 11111 from points), 'here', '1')) as n, repeat('x', 400) as x"
+    " from points a, points b, points c, points d, points e"
+)
+
+
+def test_a_large_answer_is_never_in_memory_whole(http: httpx.Client) -> None:
+    whole = 15**5 * (400 + len('{"x":""}\n'))
+    size = 0
+    tracemalloc.start()
+    try:
+        # Of blocks that the engine has in hand.
+        asked = {"max_memory_usage": str(whole * 2 // 3), "default_format": "JSONEachRow"}
+        with http.stream("POST", "/", content=MANY, params=asked) as done:
+            assert done.status_code == 200
+            # More than none, for JDBC; how many there are is not known yet.
+            assert json.loads(done.headers["X-ClickHouse-Summary"])["result_rows"] == "1"
+            for piece in done.iter_raw():
+                size += len(piece)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size == whole
+    # Server and client are this process.
+    assert most < whole / 10
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "zstd", "lz4"])
+def test_an_error_in_the_middle_is_told_behind_the_rows(
+    port: int, token: str, compression: str | None
+) -> None:
+    with connect(port, token, compress=compression or False) as client:
+        with pytest.raises(DatabaseError, match=r"Cannot parse|here"):
+            client.query(BREAKING, settings={"max_block_size": 10_000})
+        assert client.query("select 1").result_rows == [(1,)]
+
+
+def keep(pieces: Iterator[bytes], received: bytearray) -> None:
+    for piece in pieces:
+        received += piece
+
+
+def test_an_error_in_the_middle_stands_between_tags(http: httpx.Client) -> None:
+    received = bytearray()
+    with http.stream("POST", "/", content=f"{BREAKING} format TSV") as done:
+        assert done.status_code == 200
+        tag = done.headers["X-ClickHouse-Exception-Tag"]
+        with pytest.raises(httpx.RemoteProtocolError):
+            keep(done.iter_raw(), received)
+    rows, mark, said = bytes(received).partition(b"\r\n__exception__\r\n" + tag.encode() + b"\r\n")
+    assert mark
+    assert len(rows) > 1 << 20
+    found = re.fullmatch(
+        rb"(Code: 6\. DB::Exception: .*\n)(\d+) " + tag.encode() + rb"\r\n__exception__\r\n", said
+    )
+    assert found, said
+    assert len(found[1]) == int(found[2])
+    # Who waits for the end of a question hears it as a status.
+    done = http.post("/", content=BREAKING, params={"wait_end_of_query": "1"})
+    assert (done.status_code, done.headers["X-ClickHouse-Exception-Code"]) == (400, "6")
+    done = http.post("/", content="select step from points", params={"wait_end_of_query": "1"})
+    assert json.loads(done.headers["X-ClickHouse-Summary"])["result_rows"] == "15"
+    assert len(done.text.splitlines()) == 15
+
+
+def test_who_goes_away_ends_the_question(http: httpx.Client, port: int, token: str) -> None:
+    for _ in range(10):
+        # More than there are workers.
+        with httpx.stream(
+            "POST", f"http://127.0.0.1:{port}/", content=MANY, auth=("me", token)
+        ) as done:
+            next(done.iter_raw())
+    assert http.post("/", content="select 1").text == "1\n"
 
 
 def test_a_reader_sees_its_project_alone(reader: Client, all_of_it: Client) -> None:

@@ -30,6 +30,25 @@ VALUES = [
 ]  # fmt: skip
 
 
+BEFORE = b"\x01\x00\x02\xff\xff\xff\xff\x00"
+
+
+def answered(
+    server: Reading, sql: str, settings: dict[str, object] | None = None
+) -> tuple[bytes, int | None]:
+    """What the engine writes, and how many rows it says that there are."""
+    pieces, answer = [], server.store.formatted(sql, "Native", settings)
+    while True:
+        try:
+            pieces.append(next(answer))
+        except StopIteration as end:
+            return b"".join(pieces), end.value
+
+
+def whole(data: bytes, revision: int) -> bytes:
+    return b"".join(framed([data], revision))
+
+
 @pytest.fixture(scope="module")
 def store_url(chdb_folder: Path) -> str:
     """What `naiad up` has."""
@@ -40,11 +59,11 @@ def store_url(chdb_folder: Path) -> str:
 @pytest.mark.parametrize("rows", [1, 300])
 def test_columns_end_where_the_engine_ends_them(server: Reading, value: str, rows: int) -> None:
     sql = f"SELECT {value} AS v, 'end' AS e FROM (SELECT arrayJoin(range({rows})) AS n)"
-    data, found = server.store.formatted(sql, "Native")
-    assert found in (rows, None)
+    data, found = answered(server, sql)
+    assert found == rows
     # The words before the block, and nothing else: all else is as it was.
-    assert framed(data, 54405).replace(b"\x01\x00\x02\xff\xff\xff\xff\x00", b"", 1) == data
-    new = framed(data, 54480)
+    assert whole(data, 54405).replace(BEFORE, b"", 1) == data
+    new = whole(data, 54480)
     assert len(new) == len(data) + 8 + 2
     last = new.index(b"\x01e\x06String")
     assert new[last + 9 : last + 14] == b"\x00\x03end"
@@ -52,13 +71,25 @@ def test_columns_end_where_the_engine_ends_them(server: Reading, value: str, row
 
 def test_blocks_follow_each_other(server: Reading) -> None:
     sql = "SELECT toString(number) AS v FROM numbers(200000)"
-    data, _ = server.store.formatted(sql, "Native", {"max_block_size": 1000})
-    blocks = framed(data, 54480).count(b"\x01\x00\x02\xff\xff\xff\xff\x00")
+    data, _ = answered(server, sql, {"max_block_size": 1000})
+    blocks = whole(data, 54480).count(BEFORE)
     assert blocks > 1
-    assert len(framed(data, 54480)) == len(data) + 9 * blocks
+    assert len(whole(data, 54480)) == len(data) + 9 * blocks
 
 
 def test_a_type_that_cant_be_read_is_said(server: Reading) -> None:
-    data, _ = server.store.formatted("SELECT sumState(1) AS v", "Native")
+    data, _ = answered(server, "SELECT sumState(1) AS v")
     with pytest.raises(AskedWrongly, match=r"AggregateFunction.* toString"):
-        framed(data, 54480)
+        whole(data, 54480)
+
+
+def test_blocks_may_be_cut_anywhere(server: Reading) -> None:
+    sql = f"SELECT {', '.join(VALUES)} FROM (SELECT number AS n FROM numbers(40))"
+    data, _ = answered(server, sql, {"max_block_size": 7})
+    expected = whole(data, 54480)
+    assert expected.count(BEFORE) > 3
+    for size in (1, 3, 1000):
+        pieces = [data[begin : begin + size] for begin in range(0, len(data), size)]
+        assert b"".join(framed(pieces, 54480)) == expected
+    with pytest.raises(AskedWrongly, match="in the middle of a block"):
+        whole(data[:-1], 54480)

@@ -220,6 +220,7 @@ def test_all_runs_are_one_group_and_no_runs_none(client: QueryClient) -> None:
     [
         ([("lr", "double")], "", "there is no type 'double'; there are int"),
         ([("readme", "file")], "", "runs can't be grouped by a file; it takes float_series"),
+        (["readme"], "", "runs can't be grouped by 'readme', a file; it takes float_series"),
         (["lr", "lr"], "", "group_by names a path twice; name each once"),
         ([""], "", "group_by has an empty path; name an attribute"),
         ([f"p{n}" for n in range(21)], "", "group_by names 21 attributes; at most 20"),

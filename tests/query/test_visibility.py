@@ -33,9 +33,13 @@ def plan(client: QueryClient) -> FileReference:
 
 def test_projects_are_its_own(reader: QueryClient) -> None:
     assert reader.list_projects() == [MINE]
+    (mine,) = reader.describe_projects()
+    assert (mine.name, mine.runs, mine.runs_in_trash) == (MINE, 4, 0)
+    assert not mine.HasField("retention")
 
 
 CALLS: list[Callable[[QueryClient, str], Any]] = [
+    lambda client, project: client.describe_projects([project]),
     lambda client, project: client.list_runs(project),
     lambda client, project: client.list_attributes(project),
     lambda client, project: client.runs_table(project),

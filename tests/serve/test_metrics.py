@@ -141,6 +141,9 @@ def test_the_contract_of_names() -> None:
         "naiad_consumer_restarts_total", "naiad_writer_insert_seconds",
         "naiad_writer_insert_rows", "naiad_writer_points_total", "naiad_dead_letters_total",
         "naiad_dead_letters_waiting", "naiad_roller_seconds", "naiad_roller_points_total",
+        "naiad_janitor_success_timestamp_seconds", "naiad_janitor_failures_total",
+        "naiad_janitor_seconds", "naiad_janitor_runs_total", "naiad_janitor_removed_total",
+        "naiad_janitor_freed_bytes_total",
         "naiad_query_requests_total", "naiad_query_seconds",
         "naiad_state_errors_total", "naiad_alerts_raised_total", "naiad_log_bytes",
     }  # fmt: skip

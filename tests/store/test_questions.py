@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -103,6 +105,56 @@ def test_other_questions_go_on_beside_an_open_stream(numbers: Store) -> None:
     numbers.command("TRUNCATE TABLE t SYNC")
 
 
+def test_a_formatted_answer_comes_in_pieces(numbers: Store, in_process: bool) -> None:
+    received: list[bytes] = []
+    answer = numbers.formatted("SELECT a FROM t ORDER BY a -- all", "CSVWithNames", {"readonly": 1})
+    with pytest.raises(StopIteration) as end:
+        take(answer, received)
+    assert end.value.value == (ROWS if in_process else None)
+    assert b"".join(received).decode() == '"a"\n' + "".join(f"{a}\n" for a in range(ROWS))
+    assert len(received) > 10
+    assert b"".join(numbers.formatted("SELECT a FROM t WHERE a < 0", "TSV")) == b""
+    (shown,) = json.loads(b"".join(numbers.formatted("SELECT 'ü' AS a", "JSON")))["data"]
+    assert shown == {"a": "ü"}
+
+
+def test_a_formatted_answer_that_fails_says_why_behind_its_rows(numbers: Store) -> None:
+    received: list[bytes] = []
+    with pytest.raises(StoreError, match="throwIf"):
+        take(
+            numbers.formatted(
+                "SELECT a, throwIf(a = 299999) FROM t ORDER BY a", "TSV",
+                {"max_block_size": 1000, "max_threads": 1},
+            ),
+            received,
+        )  # fmt: skip
+    rows = b"".join(received).decode()
+    assert rows.startswith("0\t0\n1\t0\n")
+    assert "Exception" not in rows
+    assert "__exception__" not in rows
+    with pytest.raises(StoreError, match="nowhere"):
+        list(numbers.formatted("SELECT * FROM nowhere", "TSV"))
+    assert b"".join(numbers.formatted("SELECT 1", "TSV")) == b"1\n"
+
+
+def test_a_formatted_answer_may_be_left_alone(numbers: Store) -> None:
+    answer = numbers.formatted("SELECT a FROM t", "TSV")
+    first = next(answer)
+    assert numbers.query("SELECT count() AS n FROM t").to_pydict() == {"n": [ROWS]}
+    assert len(first) + sum(map(len, answer)) == sum(len(str(a)) + 1 for a in range(ROWS))
+    left_alone = numbers.formatted("SELECT a FROM t", "TSV")
+    next(left_alone)
+    del left_alone
+    gc.collect()
+    numbers.command("TRUNCATE TABLE t SYNC")
+
+
+def take(pieces: Iterator[bytes], received: list[bytes]) -> None:
+    """Raises what `pieces` raises at its end, StopIteration too."""
+    while True:
+        received.append(next(pieces))
+
+
 def test_threads_come_and_go_without_leaving_clients(numbers: Store, in_process: bool) -> None:
     def ask(_: int) -> None:
         assert numbers.query("SELECT max(a) AS a FROM t").to_pydict() == {"a": [ROWS - 1]}
@@ -124,6 +176,8 @@ def test_close_waits_for_calls_and_ends_streams(chdb_folder) -> None:
     store = Store.open(f"chdb://{chdb_folder}", database="closing")
     stream = store.stream("SELECT number FROM numbers(100000000)")
     next(stream)
+    pieces = store.formatted("SELECT number FROM numbers(10000000)", "TSV")
+    next(pieces)
     answers: list[int] = []
 
     def ask() -> None:
@@ -140,6 +194,8 @@ def test_close_waits_for_calls_and_ends_streams(chdb_folder) -> None:
     assert answers == [1]
     with pytest.raises(StoreError, match="was closed"):
         list(stream)
+    with pytest.raises(StoreError, match="was closed"):
+        list(pieces)
     for question in (lambda: store.query("SELECT 1"), lambda: list(store.stream("SELECT 1"))):
         with pytest.raises(StoreError, match="the store is closed"):
             question()

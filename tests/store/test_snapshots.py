@@ -30,7 +30,8 @@ def full(store: Store) -> Store:
     """With rows in most tables, of every kind of column, some of them twice."""
     for version in (5, 6):
         store.command(
-            "INSERT INTO points SELECT 'p/q', concat('m', toString(number % 7)), 1,"
+            "INSERT INTO points (project, path, run, step, ts, value, completion, version)"
+            " SELECT 'p/q', concat('m', toString(number % 7)), 1,"
             " toDecimal64(number, 6), toDateTime64(number, 3), if(number % 5 = 0, nan, number), 1,"
             f" {version} FROM numbers(200000)"
         )

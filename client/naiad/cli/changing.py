@@ -162,12 +162,12 @@ def _change(
         columns = ["run_id", "done", "error", "freed_bytes"]
         show(
             columns,
-            [(one.run_id, one.done, _why(one) or None, one.freed_bytes) for one in changed],
+            [(one.run_id, one.done, one.reason or None, one.freed_bytes) for one in changed],
             as_json=True,
         )
     else:
         for one in failed:
-            click.echo(f"{one.run_id}: {_why(one)}", err=True)
+            click.echo(f"{one.run_id}: {one.reason}", err=True)
         made = len(changed) - len(failed)
         freed = sum(one.freed_bytes for one in changed)
         about = f", about {size(freed)} free" if freed else ""
@@ -194,15 +194,9 @@ def size(count: float) -> str:
     raise AssertionError
 
 
-def _why(one: Changed) -> str:
-    if one.error or one.made:
-        return one.error
-    return "the server has it and will do it; it had not come to it when the time was over"
-
-
 def _raise_on_error(one: Changed) -> None:
     if not one.done:
-        raise click.ClickException(_why(one))
+        raise click.ClickException(one.reason)
 
 
 def _with_bar(changed: Iterable[Changed], count: int) -> Iterator[Changed]:

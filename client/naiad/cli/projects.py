@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 
 import click
 
 from naiad.cli._asked import at_server
 from naiad.cli._tables import said_plainly, show
-from naiad.cli.changing import confirm
+from naiad.cli.changing import confirm, size
 
 _YES = click.option("--yes", "-y", is_flag=True, help="Without asking.")
 _PROJECT = click.argument("project", metavar="WORKSPACE/NAME")
@@ -26,13 +27,27 @@ def projects() -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON array with an object a project.")
 @at_server
 def list_projects(as_json: bool, url: str | None, token: str | None) -> None:
-    """Lists the projects that have runs."""
+    """Lists the projects that have runs, if only in the trash, and how long these are kept.
+
+    Days are those of `naiad projects retain`, from the end of a run to the trash and from there to
+    its purge; without a number it is kept for ever.
+    """
     with said_plainly():
         from naiad.query.client import QueryClient
 
         with QueryClient(url, token) as client:
-            found = client.list_projects()
-    show(["project"], [(name,) for name in found], as_json=as_json)
+            found = client.describe_projects()
+    show(
+        ["project", "runs", "in_trash", "days", "trash_days"],
+        [
+            (
+                one.name, one.runs, one.runs_in_trash,
+                one.retention.days or None, one.retention.trash_days or None,
+            )
+            for one in found
+        ],
+        as_json=as_json,
+    )  # fmt: skip
 
 
 @projects.command()
@@ -70,7 +85,11 @@ def _end(project: str, yes: bool, url: str | None, token: str | None, *, purge: 
             else:
                 question = f"Move all {len(there):,} runs of project {project} to the trash?"
             confirm(question, yes=yes)
-            count = editor.purge_project(project) if purge else editor.delete_project(project)
+            change_id = secrets.token_hex(16)
+            if purge:
+                count = editor.purge_project(project, change_id=change_id)
+            else:
+                count = editor.delete_project(project)
             until = time.monotonic() + _SECONDS
             while True:
                 try:
@@ -88,8 +107,11 @@ def _end(project: str, yes: bool, url: str | None, token: str | None, *, purge: 
                         " runs were still there when the time was over"
                     )
                 time.sleep(_LOOK)
+            # All of them are gone, so it is told in a moment.
+            freed = editor.freed(project, change_id, [*there, *trash]) if purge else 0
     done = "purged" if purge else "moved to the trash"
-    click.echo(f"project {project}: {count:,} runs {done}")
+    about = f", about {size(freed)} free" if freed else ""
+    click.echo(f"project {project}: {count:,} runs {done}{about}")
 
 
 @projects.command()

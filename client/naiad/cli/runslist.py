@@ -16,6 +16,13 @@ _COLUMNS = {
     "sys/trained_time": "trained_s",
     "sys/tags": "tags",
 }
+_COLUMNS_IN_TRASH = {
+    "sys/state": "state",
+    "sys/creation_time": "created",
+    "sys/trashed_time": "deleted",
+    "sys/trashed_by": "deleted_by",
+    "sys/incarnation": "incarnation",
+}
 
 
 @click.command("list")
@@ -32,6 +39,7 @@ _COLUMNS = {
 @click.option(
     "--match", metavar="REGEX", help="Only runs in whose id (or experiment) RE2 finds this."
 )
+@click.option("--in-trash", is_flag=True, help="The runs in the trash instead, last deleted first.")
 @click.option("--experiments", is_flag=True, help="Only the newest run of each experiment.")
 @click.option(
     "--columns",
@@ -57,6 +65,7 @@ def list_runs(
     project: str | None,
     filter_: str | None,
     match: str | None,
+    in_trash: bool,
     experiments: bool,
     columns: tuple[str, ...],
     columns_match: str | None,
@@ -86,22 +95,26 @@ def list_runs(
     with said_plainly():
         from naiad.query.client import Attributes, QueryClient, Runs
 
-        chosen = Attributes(paths=wanted or list(_COLUMNS))
+        named = _COLUMNS_IN_TRASH if in_trash else _COLUMNS
+        chosen = Attributes(paths=wanted or list(named))
         if columns_match is not None:
             chosen = Attributes(pattern=columns_match)
         with QueryClient(url, token) as client:
             page = client.runs_page(
                 project,
-                Runs(pattern=match, by_experiment=experiments, filter=filter_ or ""),
+                Runs(
+                    pattern=match, by_experiment=experiments, filter=filter_ or "",
+                    in_trash=in_trash,
+                ),
                 chosen,
-                sort_by=sort or "",
+                sort_by=sort or ("sys/trashed_time" if in_trash else ""),
                 ascending=ascending,
                 limit=limit or 0,
-            )
+            )  # fmt: skip
     names = page.table.column_names[2:]
     paths = list(dict.fromkeys(name.rpartition(":")[0] for name in names))
     paths = paths if columns_match is not None else list(chosen.paths or ())
-    head = ["run_id", "experiment", *(_COLUMNS[path] if usual else path for path in paths)]
+    head = ["run_id", "experiment", *(named[path] if usual else path for path in paths)]
     rows = [_cells(row, paths) for row in page.table.to_pylist()]
     show(head, rows, as_json=as_json, as_csv=as_csv)
     if page.next_cursor:

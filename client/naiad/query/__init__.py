@@ -30,6 +30,7 @@ from naiad.query._asking import (
     Band,
     Smoothing,
     Steps,
+    projects_table,
     sql_answer,
 )
 from naiad.query.attributes import Attribute, AttributeFilter
@@ -53,6 +54,7 @@ __all__ = [
     "fetch_experiments_table",
     "fetch_metric_buckets",
     "fetch_metrics",
+    "fetch_projects_table",
     "fetch_series",
     "list_attributes",
     "list_experiments",
@@ -67,6 +69,21 @@ def list_projects() -> list[str]:
     """Projects that the token may read, in alphabetical order."""
     with connected() as client:
         return client.list_projects()
+
+
+def fetch_projects_table(
+    *, projects: Sequence[str] | None = None, output: Output = "pandas"
+) -> pd.DataFrame:
+    """A row per project that the token may read, in alphabetical order, or of those named.
+
+    Columns: runs and runs_in_trash, how many there are; days and trash_days, how long a run is kept
+    from its end to the trash and from there to its purge (missing: for ever); retention_set_by and
+    retention_set_time, who said so and when. A project whose runs are all in the trash is here too.
+
+    Raises NaiadAuthError for the name of a project that the token may not read.
+    """
+    frame: pd.DataFrame = projects_table(projects, output)
+    return frame
 
 
 def list_experiments(*, project: str | None = None, experiments: RunsArgument = None) -> list[str]:

@@ -25,10 +25,20 @@ from naiad_proto.v1.query_pb2 import (
     ExecuteSqlRequest,
     GetServerInfoRequest,
     GetServerInfoResponse,
+    Project,
 )
 from naiad_proto.v1.records_pb2 import FileReference
 
-__all__ = ["Attributes", "Axis", "ChartInfo", "QueryClient", "RunGroups", "Runs", "RunsPage"]
+__all__ = [
+    "Attributes",
+    "Axis",
+    "ChartInfo",
+    "Project",
+    "QueryClient",
+    "RunGroups",
+    "Runs",
+    "RunsPage",
+]
 
 
 class QueryClient(RunCalls, PointCalls, ChartCalls):

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from naiad_consumers import metrics
 from naiad_consumers.alerter.lead import Lead
 from naiad_eventlog import EventLog, EventLogError
 from naiad_eventlog.partitioning import partition_of
@@ -18,6 +19,7 @@ from naiad_proto.v1.log_pb2 import Envelope, WriterProgress
 from naiad_proto.v1.records_pb2 import Batch, DeleteRun, Item, PurgeRun, RecordInterval
 from naiad_proto.versions import MAX_EPOCH
 from naiad_store import Store, StoreError
+from naiad_store.collecting import Collector
 from naiad_store.lives import Lives, lives_of_runs
 from naiad_store.lookups import tombstones
 from naiad_store.purging import forget_files, leftovers, purge_rows, rewrite
@@ -56,6 +58,7 @@ class Janitor:
         *,
         every: float = ROUND_SECONDS,
         clock: Callable[[], float] = time.time,
+        collector: Collector | None = None,
     ) -> None:
         """Without `remove_file` the files of purged runs stay. `clock`: Unix seconds."""
         self._log = event_log
@@ -63,12 +66,14 @@ class Janitor:
         self._remove_file = remove_file
         self._every = every
         self._clock = clock
+        self._collector = collector or Collector(store)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. Raises EventLogError."""
         async with Lead(self._log, JANITOR_LEAD, GROUP, "janitor") as lead:
             while await lead.wait(stop):
                 try:
+                    metrics.janitor_leads(self._clock())
                     due = time.monotonic() + self._every
                     while not stop.is_set() and await lead.stands():
                         if time.monotonic() >= due:
@@ -82,13 +87,20 @@ class Janitor:
                     return
 
     async def _round_or_later(self) -> None:
+        began = time.monotonic()
         try:
-            await self.round()
+            done = await self.round()
         except (StoreError, EventLogError) as error:
-            log.warning("the trash could not be looked after: %s; trying again later", error)
+            log.warning("the janitor could not end its round: %s; trying again later", error)
+            done = False
+        metrics.JANITOR_SECONDS.observe(time.monotonic() - began)
+        if done:
+            metrics.JANITOR_SUCCESS.set(self._clock())
+        else:
+            metrics.JANITOR_FAILURES.inc()
 
-    async def round(self) -> None:
-        """Raises StoreError, EventLogError."""
+    async def round(self) -> bool:
+        """Whether all of it was done. Raises StoreError, EventLogError."""
         now = int(self._clock() * 1000)
         for project, days, trash_days in await asyncio.to_thread(trash.retentions, self._store):
             if days:
@@ -100,8 +112,9 @@ class Janitor:
                 old = await asyncio.to_thread(trash.trashed, self._store, project, since)
                 await self._change(project, [(one, _purge(one, since)) for one in old])
         await asyncio.to_thread(self._sweep, now)
-        if self._remove_file is not None:
-            await self._remove_files(self._remove_file, now)
+        done = self._remove_file is None or await self._remove_files(self._remove_file, now)
+        await asyncio.to_thread(self._collect, await self._log.partitions(RECORDS.name))
+        return done
 
     # --- what is due --------------------------------------------------------------------------
 
@@ -116,7 +129,8 @@ class Janitor:
         count = await self._log.partitions(RECORDS.name)
         for one, item in due:
             await self._append(one, item, lives[project, one.run_id], count)
-        kind = due[0][1].WhichOneof("kind")
+        kind = due[0][1].WhichOneof("kind") or ""
+        metrics.JANITOR_RUNS.labels(kind.removesuffix("_run")).inc(len(due))
         log.info("%d runs of %s are due: %s", len(due), project, kind)
 
     async def _append(self, one: Due, item: Item, lives: Lives, count: int) -> None:
@@ -153,9 +167,22 @@ class Janitor:
                 log.warning("rows of purged runs of %s came again, and go: %s", project, left)
                 purge_rows(self._store, project, runs)
         if freed := rewrite(self._store):
-            log.info("purged runs: %d bytes came free in the store", freed)
+            metrics.JANITOR_FREED.labels("store").inc(freed)
+            log.info("of rows that were removed %d bytes came free in the store", freed)
 
-    async def _remove_files(self, remove: RemoveFile, now: int) -> None:
+    def _collect(self, partitions: int) -> None:
+        removed = self._collector.collect(
+            lambda project, run_id: partition_of(run_key(project, run_id), partitions)
+        )
+        metrics.JANITOR_REMOVED.labels("rollups").inc(removed.rollups)
+        metrics.JANITOR_REMOVED.labels("marks").inc(removed.marks)
+        if removed.rollups or removed.marks:
+            log.info(
+                "%d superseded rows of rollups, about %d bytes, and %d marks were removed",
+                removed.rollups, removed.bytes, removed.marks,
+            )  # fmt: skip
+
+    async def _remove_files(self, remove: RemoveFile, now: int) -> bool:
         before = now - FILES_STAY_MS
         while keys := await asyncio.to_thread(
             trash.unreferred_files, self._store, before, _FILES_AT_ONCE
@@ -167,10 +194,13 @@ class Janitor:
                 except Exception as error:
                     # Of a file store that is away; the row is what it is tried again by.
                     log.warning("files of purged runs can't be removed now: %s", error)
-                    return
+                    return False
             # What was put once more meanwhile is about to be referred to.
             await asyncio.to_thread(forget_files, self._store, keys)
+            metrics.JANITOR_REMOVED.labels("files").inc(len(keys))
+            metrics.JANITOR_FREED.labels("files").inc(freed)
             log.info("files of purged runs: %d looked at, %d bytes came free", len(keys), freed)
+        return True
 
 
 def _delete(since: int) -> Item:

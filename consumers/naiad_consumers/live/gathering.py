@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from naiad_consumers.live.layout import MAX_PATHS, STATES, LatestValue, WriterSeen
+from naiad_consumers.live.past import RunChange
 from naiad_eventlog import Record
+from naiad_proto.changes import OF_RUNS, is_change
 from naiad_proto.rejections import Rejected
 from naiad_proto.series import group_arrays
 from naiad_proto.v1 import log_pb2, records_pb2
+from naiad_proto.versions import version
+from naiad_store.lives import Change
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +34,39 @@ class UnknownVersion(Exception):
 
 
 @dataclass(slots=True)
-class News:
-    """Of one run."""
+class Part:
+    """Of the writers of one epoch."""
 
     values: dict[str, LatestValue] = field(default_factory=dict)
     writers: dict[str, WriterSeen] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class News:
+    """Of one run: by epoch, since that says of which of its lives it is; and what was done to it,
+    in order."""
+
+    parts: dict[int, Part] = field(default_factory=dict)
+    changes: list[RunChange] = field(default_factory=list)
+
+    def put_under(self, older: News) -> None:
+        """`older` came before. Of so many metrics as are kept at all the newer ones stay."""
+        room = MAX_PATHS - sum(len(part.values) for part in self.parts.values())
+        for epoch, under in sorted(older.parts.items(), reverse=True):
+            part = self.parts.setdefault(epoch, Part())
+            for path, value in under.values.items():
+                came = part.values.get(path)
+                if came is None:
+                    room -= 1
+                if room >= 0 if came is None else not newer_value(value, came):
+                    part.values[path] = value
+            for writer_id, seen in under.writers.items():
+                heard = part.writers.get(writer_id)
+                part.writers[writer_id] = newest_writer(seen, heard) if heard else seen
+        self.changes = [
+            *older.changes,
+            *(replace(one, before=one.before | older.parts.keys()) for one in self.changes),
+        ]
 
 
 def newer_value(old: LatestValue | None, new: LatestValue) -> bool:
@@ -47,7 +79,8 @@ def newest_writer(old: WriterSeen | None, new: WriterSeen) -> WriterSeen:
     if old is None:
         return new
     state = new if new.state and (new.record >= old.record or not old.state) else old
-    return WriterSeen(max(old.seen_at, new.seen_at), state.state, state.record)
+    epoch = max(old.epoch, new.epoch)
+    return WriterSeen(max(old.seen_at, new.seen_at), state.state, state.record, epoch)
 
 
 class Gathering:
@@ -72,14 +105,10 @@ class Gathering:
             # To the end, also of one that is there.
             under = self._runs.pop(run, News())
             self._runs[run] = news
-            for path, value in under.values.items():
-                came = news.values.get(path)
-                if len(news.values) < MAX_PATHS if came is None else not newer_value(value, came):
-                    news.values[path] = value
-            for writer_id, seen in under.writers.items():
-                heard = news.writers.get(writer_id)
-                news.writers[writer_id] = newest_writer(seen, heard) if heard else seen
-        for run in list(self._runs)[: max(0, len(self._runs) - MAX_RUNS)]:
+            news.put_under(under)
+        # What was done to a run is said by nobody else.
+        unchanged = [run for run, news in self._runs.items() if not news.changes]
+        for run in unchanged[: max(0, len(self._runs) - MAX_RUNS)]:
             del self._runs[run]
 
     def add(self, record: Record) -> None:
@@ -99,17 +128,34 @@ class Gathering:
         except (DecodeError, ValueError) as error:
             log.debug("offset %d can't be read: %s", record.offset, error)
             return
+        if is_change(batch):
+            self._add_changes(envelope, batch, rejected)
+            return
         news = self._runs.setdefault((batch.project, batch.run_id), News())
-        seen = WriterSeen(envelope.received_at, "", 0)
+        part = news.parts.setdefault(batch.epoch, Part())
+        seen = WriterSeen(envelope.received_at, "", 0, batch.epoch)
         for index, item in enumerate(batch.items):
             if item.HasField("writer_status") and not rejected.item(index):
                 state = STATES.get(item.writer_status.state, "")
                 if state:
                     seen = newest_writer(seen, seen._replace(state=state, record=item.record))
-        news.writers[batch.writer_id] = newest_writer(news.writers.get(batch.writer_id), seen)
+        part.writers[batch.writer_id] = newest_writer(part.writers.get(batch.writer_id), seen)
         for path, value in _last_points(batch, rejected):
-            if newer_value(news.values.get(path), value):
-                news.values[path] = value
+            if newer_value(part.values.get(path), value):
+                part.values[path] = value
+
+    def _add_changes(
+        self, envelope: log_pb2.Envelope, batch: records_pb2.Batch, rejected: Rejected
+    ) -> None:
+        for index, item in enumerate(batch.items):
+            if item.WhichOneof("kind") not in OF_RUNS or rejected.item(index):
+                continue
+            news = self._runs.setdefault((batch.project, batch.run_id), News())
+            change = Change(
+                batch.epoch, version(batch.epoch, batch.writer_id, item.record),
+                envelope.received_at, envelope.principal,
+            )  # fmt: skip
+            news.changes.append(RunChange(item, change, frozenset(news.parts)))
 
 
 def _last_points(batch: records_pb2.Batch, rejected: Rejected) -> Iterator[tuple[str, LatestValue]]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import numpy as np
 from redis.asyncio import Redis
 
-from naiad_consumers.live.gathering import News, RunName, newest_writer
+from naiad_consumers.live.gathering import News, Part, RunName, newer_value, newest_writer
 from naiad_consumers.live.layout import (
     EXPIRY_SECONDS,
+    LIVES_EXPIRY_SECONDS,
     MAX_PATHS,
     LatestValue,
     WriterSeen,
+    lives_key,
     pack_values,
     pack_writer,
     values_key,
     writers_key,
 )
+from naiad_consumers.live.past import Past
 from naiad_consumers.live.reading import last_seen, latest_values
 from naiad_state import State, StateUnavailable
 
@@ -33,13 +37,14 @@ _Text = bytes | bytearray | memoryview | str | int | float
 
 
 class _Held:
-    """What stands in Redis of one run: the step of each path, and the writers."""
+    """What stands in Redis of one run: the step of each path, the writers, and its lives."""
 
-    __slots__ = ("steps", "writers")
+    __slots__ = ("past", "steps", "writers")
 
-    def __init__(self, steps: dict[str, int], writers: dict[str, WriterSeen]) -> None:
+    def __init__(self, steps: dict[str, int], writers: dict[str, WriterSeen], past: Past) -> None:
         self.steps = steps
         self.writers = writers
+        self.past = past
 
 
 class Mirror:
@@ -69,20 +74,33 @@ class Mirror:
 
     async def _write_run(self, run: RunName, news: News, redis: Redis) -> None:
         held = await self._what_is_held(run, redis)
+        past = held.past.copy()
+        for change in news.changes:
+            past.apply(change, held.writers)
+        if past:
+            past.heard(news.parts)
+        over = past.lives.current != held.past.lives.current
+        steps, writers_before = ({}, {}) if over else (held.steps, held.writers)
+        came = _merged(part for epoch, part in news.parts.items() if past.counts(epoch))
         values = {
             path: value
-            for path, value in news.values.items()
-            if path not in held.steps or value.step >= held.steps[path]
+            for path, value in came.values.items()
+            if path not in steps or value.step >= steps[path]
         }
-        room = MAX_PATHS - len(held.steps)
-        added = [path for path in values if path not in held.steps]
+        room = MAX_PATHS - len(steps)
+        added = [path for path in values if path not in steps]
         for path in added[room:] if room > 0 else added:
             del values[path]
         writers = {
-            writer_id: newest_writer(held.writers.get(writer_id), seen)
-            for writer_id, seen in news.writers.items()
+            writer_id: newest_writer(writers_before.get(writer_id), seen)
+            for writer_id, seen in came.writers.items()
         }
         async with redis.pipeline(transaction=False) as pipeline:
+            if over:
+                # First: who comes again after half of this does it again.
+                pipeline.delete(values_key(*run), writers_key(*run))
+            if past:
+                pipeline.set(lives_key(*run), past.packed(), ex=LIVES_EXPIRY_SECONDS)
             if values:
                 key = values_key(*run)
                 pipeline.hset(key, mapping=_fields(values))
@@ -93,8 +111,11 @@ class Mirror:
                 pipeline.hset(key, mapping=seen)
                 pipeline.expire(key, EXPIRY_SECONDS)
             await pipeline.execute()
-        held.steps.update((path, value.step) for path, value in values.items())
-        held.writers.update(writers)
+        self._held[run] = _Held(
+            {**steps, **{path: value.step for path, value in values.items()}},
+            {**writers_before, **writers},
+            past,
+        )
 
     async def _what_is_held(self, run: RunName, redis: Redis) -> _Held:
         held = self._held.get(run)
@@ -103,12 +124,25 @@ class Mirror:
             held = _Held(
                 {path: value.step for path, value in values.items()},
                 await last_seen(redis, *run),
+                Past.of(*run, cast("bytes | None", await redis.get(lives_key(*run)))),
             )
             self._held[run] = held
             if len(self._held) > _MAX_RUNS:
                 self._held.popitem(last=False)
         self._held.move_to_end(run)
         return held
+
+
+def _merged(parts: Iterable[Part]) -> Part:
+    """The newest of all."""
+    found = Part()
+    for part in parts:
+        for path, value in part.values.items():
+            if newer_value(found.values.get(path), value):
+                found.values[path] = value
+        for writer_id, seen in part.writers.items():
+            found.writers[writer_id] = newest_writer(found.writers.get(writer_id), seen)
+    return found
 
 
 def _fields(values: Mapping[str, LatestValue]) -> dict[_Text, _Text]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from naiad_store.selects.rolled import ROLLED, Series, Stretch
+from naiad_store.selects.rolled import FORM, ROLLED, Series, Stretch
 from naiad_store.selects.rolling import Counted, Job
 
 # Points of a bucket, about, as a power of two.
-_POINTS_OF_BUCKET = 5
+_POINTS_OF_BUCKET = 6
 # A stretch is gone on with while its buckets get so many points or up to so many.
-_FEWEST, _MOST = 8, 128
+_FEWEST, _MOST = 16, 256
 # What is left of a stretch beside what is rolled again, in buckets, below which it is rolled
 # again too.
 _CRUMBS = 64
@@ -29,6 +29,8 @@ class Growth:
     k: int
     lowest: int
     rows: int
+    # Nothing is left behind it.
+    last: bool
 
 
 def grown(stretches: Sequence[Stretch], counted: Counted | None, *, rest: bool) -> Growth | None:
@@ -45,7 +47,7 @@ def grown(stretches: Sequence[Stretch], counted: Counted | None, *, rest: bool) 
     to = ((counted.highest >> k) + (1 if rest else 0)) << k
     if to <= begin or counted.lowest >= to:
         return None
-    return Growth(begin, to, k, counted.lowest, counted.rows)
+    return Growth(begin, to, k, counted.lowest, counted.rows, rest)
 
 
 @dataclass(slots=True)
@@ -68,7 +70,12 @@ class Plan:
 
     def go_on(self, growth: Growth) -> None:
         last = self.stretches[-1]
-        last = replace(last, end=growth.to, points=last.points + growth.rows)
+        last = replace(
+            last,
+            end=growth.to,
+            points=last.points + growth.rows,
+            until=growth.to if growth.last else 0,
+        )
         self.stretches[-1] = last
         self._job(growth.begin, last)
 
@@ -81,7 +88,15 @@ class Plan:
             if begin > at:
                 self.stretches.append(replace(stretch, begin=at, end=begin, points=0))
             self.begin(
-                replace(stretch, begin=begin, end=end, since=begin, edition=edition(), points=0)
+                replace(
+                    stretch,
+                    begin=begin,
+                    end=end,
+                    since=begin,
+                    until=end if end < stretch.end else stretch.until,
+                    edition=edition(),
+                    points=0,
+                )
             )
             at = end
         if at < stretch.end:
@@ -92,8 +107,11 @@ class Plan:
 
     def _job(self, begin: int, stretch: Stretch) -> None:
         self.jobs.append(
-            Job(*self.series, begin, stretch.end, stretch.since, stretch.k, stretch.edition)
-        )
+            Job(
+                *self.series, begin, stretch.end, stretch.since, stretch.k, stretch.edition,
+                stretch.until == stretch.end,
+            )
+        )  # fmt: skip
 
 
 def plan(
@@ -125,13 +143,13 @@ def plan(
             made.stretches.append(one)
     if growth is not None:
         last = made.stretches[-1] if made.stretches else None
-        if last is not None and last.k == growth.k and last.edition in ours:
+        if last and last.k == growth.k and last.edition in ours and not last.until:
             made.go_on(growth)
         else:
             made.begin(
                 Stretch(
                     growth.begin, growth.to, growth.begin, growth.lowest, growth.k, edition(),
-                    growth.rows, 0, partition,
+                    growth.rows, 0, partition, growth.to if growth.last else 0,
                 )
             )  # fmt: skip
     made.stretches = [
@@ -166,7 +184,9 @@ def rows_of(project: str, plans: Iterable[Plan], version: int) -> pa.Table:
     rows = []
     for one in plans:
         run, path = one.series
-        same = {"project": project, "path": path, "run": run, "version": version}
+        same = {
+            "project": project, "path": path, "run": run, "form": FORM, "version": version,
+        }  # fmt: skip
         nothing = [
             replace(one.stretches[0], begin=begin, end=begin, points=0) for begin in one.replaced
         ]

@@ -219,6 +219,8 @@ class Roller:
         if jobs:
             began = time.perf_counter()
             rolling.roll(self._store, project, jobs)
+            # Above the editions of this roll, below those of the next: by that what nobody makes
+            # any more is known (`selects.superseded`).
             version = next(self._tenure.numbers)
             self._store.insert("rolled", rows_of(project, plans, version))
             metrics.ROLL_SECONDS.observe(time.perf_counter() - began)

@@ -19,7 +19,7 @@ from naiad_dashboard.drawing import Drawing
 from naiad_dashboard.payload import pack
 from naiad_dashboard.questions import chart_columns
 from naiad_dashboard.texts import plain, shorten, some
-from naiad_dashboard.views import SHADE_NAMES, SHADES, CompareView, RunsView, RunView
+from naiad_dashboard.views import SHADE_NAMES, SHADES, CompareView, RunsView, RunView, TrashView
 
 _METRICS = 4
 # More curves than this at once are neither told apart nor drawn quickly; in groups so many runs
@@ -49,10 +49,11 @@ def show(site: Site) -> None:
         {
             "runs": RunsView(project=view.project, runs=view.runs).write(),
             "compare": view.write(),
+            "trash": TrashView(project=view.project).write(),
         },
     )
     if view.project not in projects:
-        no_such_project(view.project, projects)
+        no_such_project(site, view.project, projects)
         return
     if not view.runs:
         st.subheader("Nothing to compare yet")

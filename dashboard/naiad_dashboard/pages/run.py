@@ -10,6 +10,7 @@ import streamlit as st
 from naiad.query.client import Attributes, Runs
 from naiad_dashboard import attributes, texts
 from naiad_dashboard.address import bound, go, query
+from naiad_dashboard.changing import ask, ask_to_delete, is_asked, tell_what_became
 from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project, part
 from naiad_dashboard.sections import Attribute, Opened, set_view
 from naiad_dashboard.sections.files import show_files
@@ -17,7 +18,7 @@ from naiad_dashboard.sections.metrics import show_hardware, show_metrics
 from naiad_dashboard.sections.output import show_console
 from naiad_dashboard.sections.values import show_configs, show_source
 from naiad_dashboard.texts import plain, shorten
-from naiad_dashboard.views import TABS, CompareView, RunsView, RunView
+from naiad_dashboard.views import TABS, CompareView, RunsView, RunView, TrashView
 
 _REFRESH_SECONDS = 5
 _LONGEST_TITLE = 120
@@ -65,10 +66,12 @@ def show(site: Site) -> None:
             "compare": CompareView(
                 project=view.project, runs=(view.run,) if view.run else ()
             ).write(),
+            "trash": TrashView(project=view.project).write(),
         },
     )
+    tell_what_became()
     if view.project not in projects:
-        no_such_project(view.project, projects)
+        no_such_project(site, view.project, projects)
         return
     if not view.run:
         st.subheader("No run chosen")
@@ -76,6 +79,12 @@ def show(site: Site) -> None:
         _to_runs(site, view)
         return
     first = _facts(site, view)
+    if first is None and site.client.list_runs(view.project, Runs(names=[view.run], in_trash=True)):
+        st.info(f"Run {plain(view.run)} is in the trash.")
+        trash = TrashView(project=view.project, runs=(view.run,)).write()
+        site.link("trash", "Trash", trash, ":material/delete:")
+        _to_runs(site, view)
+        return
     if first is None:
         st.error(f"There is no run {plain(view.run)} in project {plain(view.project)}.")
         st.write(
@@ -88,14 +97,25 @@ def show(site: Site) -> None:
     opened = Opened(site, view, _REFRESH_SECONDS if running else None)
     known = site.client.list_attributes(view.project, opened.runs)
     _head(opened, first, known)
-    st.segmented_control(
-        "Section",
-        TABS,
-        format_func=str.capitalize,
-        required=True,
-        label_visibility="collapsed",
-        **bound("run-tab", view.tab, lambda new: set_view(tab=new)),
-    )
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.segmented_control(
+            "Section",
+            TABS,
+            format_func=str.capitalize,
+            required=True,
+            label_visibility="collapsed",
+            **bound("run-tab", view.tab, lambda new: set_view(tab=new)),
+        )
+        st.button(
+            "Delete",
+            icon=":material/delete:",
+            type="tertiary",
+            help="To the trash, from where it can be restored",
+            on_click=ask,
+            args=("delete", view.project, (view.run,)),
+        )
+    if is_asked("delete", view.project, (view.run,)):
+        ask_to_delete(site, view.project, (view.run,), lambda _: None)
     _SECTIONS[view.tab](opened, known)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +13,14 @@ from naiad.exceptions import NaiadQueryError
 from naiad.query.client import Attributes, QueryClient, Runs, RunsPage
 from naiad_dashboard import attributes, tables
 from naiad_dashboard.address import bound, go, query
+from naiad_dashboard.changing import ask, ask_to_delete, is_asked, tell_what_became
 from naiad_dashboard.chrome import Site, choose_project, links, no_project, no_such_project
 from naiad_dashboard.colours import look, swatch
 from naiad_dashboard.filtering import HELP, combined, is_understood, tell_refusal
 from naiad_dashboard.sections.groups import show_groups
-from naiad_dashboard.texts import plain, shorten
-from naiad_dashboard.views import LIMITS, CompareView, RunsView, RunView
+from naiad_dashboard.selecting import draw_table, time_column
+from naiad_dashboard.texts import kept_text, plain, shorten
+from naiad_dashboard.views import LIMITS, CompareView, RunsView, RunView, TrashView
 
 # Columns that everyone starts with, beside run and experiment.
 STATE = "sys/state"
@@ -48,10 +49,12 @@ def show(site: Site) -> None:
         {
             "runs": RunsView(project=view.project).write(),
             "compare": CompareView(project=view.project, runs=view.runs).write(),
+            "trash": TrashView(project=view.project).write(),
         },
     )
+    tell_what_became()
     if view.project not in projects:
-        no_such_project(view.project, projects)
+        no_such_project(site, view.project, projects)
         view_projects: Sequence[str] = [view.project, *projects]
     else:
         view_projects = projects
@@ -145,9 +148,19 @@ def _body(site: Site, view: RunsView, head: DeltaGenerator) -> None:
     chosen = _table(view, found)
     with choice:
         _choice(site, view, chosen, tables.labels(found), _which(view, page))
+    if is_asked("delete", view.project, chosen):
+        ask_to_delete(site, view.project, chosen, _deleted)
     _turning(view, page)
+    for project in client.describe_projects([view.project]):
+        if project.HasField("retention"):
+            st.caption(f":material/auto_delete: {kept_text(project)}")
     if STATE in found and found[STATE].isin(attributes.LIVE_STATES).any():
         _watch()
+
+
+def _deleted(runs: set[str]) -> None:
+    view = RunsView.read(query())
+    go(view.with_(runs=tuple(run for run in view.runs if run not in runs)))
 
 
 def _which(view: RunsView, page: RunsPage) -> str:
@@ -243,38 +256,23 @@ def _columns_chooser(view: RunsView, paths: Sequence[str]) -> None:
 def _table(view: RunsView, found: pd.DataFrame) -> tuple[str, ...]:
     """Draws it; returns the runs selected, which may lie outside of what it shows."""
     shown = [str(run) for run in found[tables.RUN]]
-    places = {run: place for place, run in enumerate(shown)}
-    rows = sorted(places[run] for run in view.runs if run in places)
-    # Positions mean something only for these rows: other rows are another widget. So are
-    # rows selected in another way (the back button), since only its first value is ours.
-    base = _key(shown)
-    turn = f"turn {base}"
-    key = f"{base} {st.session_state.setdefault(turn, 0)}"
-    if key in st.session_state and sorted(st.session_state[key]["selection"]["rows"]) != rows:
-        st.session_state[turn] += 1
-        key = f"{base} {st.session_state[turn]}"
+    there = set(shown)
 
-    def changed() -> None:
-        taken = [shown[row] for row in st.session_state[key]["selection"]["rows"]]
-        current = RunsView.read(query())
+    def write(taken: list[str]) -> None:
         # The order in which they were chosen decides their colours.
-        kept = [run for run in current.runs if run not in places or run in taken]
+        kept = [run for run in RunsView.read(query()).runs if run not in there or run in taken]
         _set(runs=tuple(dict.fromkeys([*kept, *taken])))
 
     drawn = {run: swatch(look(place)) for place, run in enumerate(view.runs)}
     colours = pd.Series([drawn.get(run) for run in shown], dtype=object, index=found.index)
-    st.dataframe(
-        found.assign(**{_COLOUR: colours})[
-            [_COLOUR, tables.EXPERIMENT, tables.RUN, *found.columns[2:]]
-        ],
-        hide_index=True,
-        height=min(38 + 35 * len(found), 640),
-        key=key,
-        on_select=changed,
-        selection_mode="multi-row",
-        selection_default={"selection": {"rows": rows, "columns": [], "cells": []}},
-        placeholder="",
-        column_config=_columns(found),
+    columns = [_COLOUR, tables.EXPERIMENT, tables.RUN, *found.columns[2:]]
+    draw_table(
+        "runs-table",
+        found.assign(**{_COLOUR: colours})[columns],
+        shown,
+        view.runs,
+        _columns(found),
+        write,
     )
     return RunsView.read(query()).runs
 
@@ -291,20 +289,13 @@ def _columns(found: pd.DataFrame) -> dict[str, Any]:
     for column in found.columns[2:]:
         label = _SHORT.get(column, column)
         if isinstance(found[column].dtype, pd.DatetimeTZDtype):
-            config[column] = st.column_config.DatetimeColumn(
-                label, format="YYYY-MM-DD HH:mm:ss", timezone=st.context.timezone, help=column
-            )
+            config[column] = time_column(label, column)
         elif pd.api.types.is_float_dtype(found[column].dtype):
             # A fixed number of decimals would make a learning rate of 0.00001 a zero.
             config[column] = st.column_config.NumberColumn(label, format="%.6g", help=column)
         elif label != column:
             config[column] = st.column_config.Column(label, help=column)
     return config
-
-
-def _key(shown: Sequence[str]) -> str:
-    digest = hashlib.sha256("\n".join(shown).encode()).hexdigest()
-    return f"runs-table {digest[:16]}"
 
 
 def _choice(
@@ -322,5 +313,13 @@ def _choice(
             opened = RunView(project=view.project, run=run).write()
             label = f"Open {plain(shorten(labels.get(run, run)))}"
             site.link("run", label, opened, ":material/article:")
+        st.button(
+            "Delete",
+            icon=":material/delete:",
+            type="tertiary",
+            help="To the trash, from where they can be restored",
+            on_click=ask,
+            args=("delete", view.project, chosen),
+        )
         st.button("Clear selection", type="tertiary", on_click=lambda: _set(runs=()))
         st.caption(f"{len(chosen):,} selected. {shown}.")

@@ -322,6 +322,116 @@ class ListProjectsResponse(_message.Message):
 Global___ListProjectsResponse: _TypeAlias = ListProjectsResponse  # noqa: Y015
 
 @_typing.final
+class DescribeProjectsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names; unknown ones give nothing. Empty: all that the caller may read."""
+
+    def __init__(
+        self,
+        *,
+        projects: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["projects", b"projects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeProjectsRequest: _TypeAlias = DescribeProjectsRequest  # noqa: Y015
+
+@_typing.final
+class DescribeProjectsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Project]:
+        """In alphabetical order."""
+
+    def __init__(
+        self,
+        *,
+        projects: _abc.Iterable[Global___Project] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["projects", b"projects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeProjectsResponse: _TypeAlias = DescribeProjectsResponse  # noqa: Y015
+
+@_typing.final
+class Project(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    RUNS_IN_TRASH_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    runs: _builtins.int
+    """Those that are not in the trash."""
+    runs_in_trash: _builtins.int
+    @_builtins.property
+    def retention(self) -> Global___Retention:
+        """Absent where nothing was said: then all is kept for ever."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        runs: _builtins.int = ...,
+        runs_in_trash: _builtins.int = ...,
+        retention: Global___Retention | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "retention", b"retention", "runs", b"runs", "runs_in_trash", b"runs_in_trash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Project: _TypeAlias = Project  # noqa: Y015
+
+@_typing.final
+class Retention(_message.Message):
+    """How long runs are kept, as SetRetention said it last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    TRASH_DAYS_FIELD_NUMBER: _builtins.int
+    SET_AT_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """Days after its end, or after it was last heard of, until a run goes to the trash. 0: for ever."""
+    trash_days: _builtins.int
+    """Days that a run stays in the trash until it is purged. 0: for ever."""
+    set_at: _builtins.int
+    """Milliseconds since the Unix epoch, UTC."""
+    set_by: _builtins.str
+    """The name of the token that it was said with."""
+    def __init__(
+        self,
+        *,
+        days: _builtins.int = ...,
+        trash_days: _builtins.int = ...,
+        set_at: _builtins.int = ...,
+        set_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "set_at", b"set_at", "set_by", b"set_by", "trash_days", b"trash_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Retention: _TypeAlias = Retention  # noqa: Y015
+
+@_typing.final
 class ListRunsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -662,6 +772,7 @@ class FetchMetricBucketsRequest(_message.Message):
     MAX_BUCKETS_FIELD_NUMBER: _builtins.int
     OWN_POINTS_ONLY_FIELD_NUMBER: _builtins.int
     INCLUDE_PREVIEWS_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     x_axis: Global___XAxis.ValueType
     from_x: _builtins.float
@@ -675,6 +786,10 @@ class FetchMetricBucketsRequest(_message.Message):
     """
     own_points_only: _builtins.bool
     include_previews: _builtins.bool
+    packed: _builtins.bool
+    """By steps the answer may come packed, at half the size and as it is read.
+    A server that can't, or another axis, answers as ever.
+    """
     @_builtins.property
     def runs(self) -> Global___RunSelector: ...
     @_builtins.property
@@ -691,10 +806,11 @@ class FetchMetricBucketsRequest(_message.Message):
         max_buckets: _builtins.int = ...,
         own_points_only: _builtins.bool = ...,
         include_previews: _builtins.bool = ...,
+        packed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_from_x", b"_from_x", "_to_x", b"_to_x", "attributes", b"attributes", "from_x", b"from_x", "runs", b"runs", "to_x", b"to_x"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_x", b"_from_x", "_to_x", b"_to_x", "attributes", b"attributes", "from_x", b"from_x", "include_previews", b"include_previews", "max_buckets", b"max_buckets", "own_points_only", b"own_points_only", "project", b"project", "runs", b"runs", "to_x", b"to_x", "x_axis", b"x_axis"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_x", b"_from_x", "_to_x", b"_to_x", "attributes", b"attributes", "from_x", b"from_x", "include_previews", b"include_previews", "max_buckets", b"max_buckets", "own_points_only", b"own_points_only", "packed", b"packed", "project", b"project", "runs", b"runs", "to_x", b"to_x", "x_axis", b"x_axis"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__from_x: _TypeAlias = _typing.Literal["from_x"]  # noqa: Y015
     _WhichOneofArgType__from_x: _TypeAlias = _typing.Literal["_from_x", b"_from_x"]  # noqa: Y015
@@ -712,19 +828,78 @@ class FetchMetricBucketsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ARROW_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
+    @_builtins.property
+    def packed(self) -> Global___PackedBuckets:
+        """In the first message of a packed answer."""
+
     def __init__(
         self,
         *,
         arrow: _builtins.bytes = ...,
+        packed: Global___PackedBuckets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["packed", b"packed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "packed", b"packed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchMetricBucketsResponse: _TypeAlias = FetchMetricBucketsResponse  # noqa: Y015
+
+@_typing.final
+class PackedBuckets(_message.Message):
+    """What the rows of a packed answer are. Columns are 2^k micro-steps wide.
+    The Arrow stream has rows in any order, none twice, of either kind:
+
+    - A column: series u32, column u32, first_x, first_y, last_x, last_y, min_x,
+      min_y, max_x, max_y, sum_y, finite_count, nan_count,
+      positive_infinity_count, negative_infinity_count. It begins at micro-step
+      (first + column) * 2^k; each x is so many micro-steps behind that. y are
+      f64, x and counts u32, from k = 32 on u64. With finite_count 0 the x and y
+      say nothing.
+    - A point: series u32, x u64 (micro-steps behind first * 2^k), y f64. Columns
+      are to be made of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    K_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    k: _builtins.int
+    first: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A row's series is the number of its path times the number of runs, plus
+        the number of its run.
+        """
+
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of each of these runs its place in the question, counted from 0."""
+
+    def __init__(
+        self,
+        *,
+        k: _builtins.int = ...,
+        first: _builtins.int = ...,
+        runs: _abc.Iterable[_builtins.str] | None = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        places: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "k", b"k", "paths", b"paths", "places", b"places", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackedBuckets: _TypeAlias = PackedBuckets  # noqa: Y015
 
 @_typing.final
 class FetchChartRequest(_message.Message):

@@ -44,6 +44,11 @@ class QueryServiceStub(object):
                 request_serializer=naiad_dot_v1_dot_query__pb2.ListProjectsRequest.SerializeToString,
                 response_deserializer=naiad_dot_v1_dot_query__pb2.ListProjectsResponse.FromString,
                 _registered_method=True)
+        self.DescribeProjects = channel.unary_unary(
+                '/naiad.v1.QueryService/DescribeProjects',
+                request_serializer=naiad_dot_v1_dot_query__pb2.DescribeProjectsRequest.SerializeToString,
+                response_deserializer=naiad_dot_v1_dot_query__pb2.DescribeProjectsResponse.FromString,
+                _registered_method=True)
         self.ListRuns = channel.unary_unary(
                 '/naiad.v1.QueryService/ListRuns',
                 request_serializer=naiad_dot_v1_dot_query__pb2.ListRunsRequest.SerializeToString,
@@ -117,6 +122,14 @@ class QueryServiceServicer(object):
 
     def ListProjects(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeProjects(self, request, context):
+        """What there is of projects and how long it is kept; also of those whose runs are
+        all in the trash, which ListProjects leaves out.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -233,6 +246,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     request_deserializer=naiad_dot_v1_dot_query__pb2.ListProjectsRequest.FromString,
                     response_serializer=naiad_dot_v1_dot_query__pb2.ListProjectsResponse.SerializeToString,
             ),
+            'DescribeProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeProjects,
+                    request_deserializer=naiad_dot_v1_dot_query__pb2.DescribeProjectsRequest.FromString,
+                    response_serializer=naiad_dot_v1_dot_query__pb2.DescribeProjectsResponse.SerializeToString,
+            ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRuns,
                     request_deserializer=naiad_dot_v1_dot_query__pb2.ListRunsRequest.FromString,
@@ -348,6 +366,33 @@ class QueryService(object):
             '/naiad.v1.QueryService/ListProjects',
             naiad_dot_v1_dot_query__pb2.ListProjectsRequest.SerializeToString,
             naiad_dot_v1_dot_query__pb2.ListProjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/naiad.v1.QueryService/DescribeProjects',
+            naiad_dot_v1_dot_query__pb2.DescribeProjectsRequest.SerializeToString,
+            naiad_dot_v1_dot_query__pb2.DescribeProjectsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class QueryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> QueryServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetServerInfoRequest, _query_pb2.GetServerInfoResponse]
     ListProjects: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListProjectsRequest, _query_pb2.ListProjectsResponse]
+    DescribeProjects: _grpc.UnaryUnaryMultiCallable[_query_pb2.DescribeProjectsRequest, _query_pb2.DescribeProjectsResponse]
+    """What there is of projects and how long it is kept; also of those whose runs are
+    all in the trash, which ListProjects leaves out.
+    """
     ListRuns: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListRunsRequest, _query_pb2.ListRunsResponse]
     ListAttributes: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListAttributesRequest, _query_pb2.ListAttributesResponse]
     FetchRunsTable: _grpc.UnaryStreamMultiCallable[_query_pb2.FetchRunsTableRequest, _query_pb2.FetchRunsTableResponse]
@@ -93,6 +97,10 @@ class QueryServiceAsyncStub(QueryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_query_pb2.GetServerInfoRequest, _query_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     ListProjects: _aio.UnaryUnaryMultiCallable[_query_pb2.ListProjectsRequest, _query_pb2.ListProjectsResponse]  # type: ignore[assignment]
+    DescribeProjects: _aio.UnaryUnaryMultiCallable[_query_pb2.DescribeProjectsRequest, _query_pb2.DescribeProjectsResponse]  # type: ignore[assignment]
+    """What there is of projects and how long it is kept; also of those whose runs are
+    all in the trash, which ListProjects leaves out.
+    """
     ListRuns: _aio.UnaryUnaryMultiCallable[_query_pb2.ListRunsRequest, _query_pb2.ListRunsResponse]  # type: ignore[assignment]
     ListAttributes: _aio.UnaryUnaryMultiCallable[_query_pb2.ListAttributesRequest, _query_pb2.ListAttributesResponse]  # type: ignore[assignment]
     FetchRunsTable: _aio.UnaryStreamMultiCallable[_query_pb2.FetchRunsTableRequest, _query_pb2.FetchRunsTableResponse]  # type: ignore[assignment]
@@ -156,6 +164,16 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.ListProjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.ListProjectsResponse, _abc.Awaitable[_query_pb2.ListProjectsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DescribeProjects(
+        self,
+        request: _query_pb2.DescribeProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.DescribeProjectsResponse, _abc.Awaitable[_query_pb2.DescribeProjectsResponse]]:
+        """What there is of projects and how long it is kept; also of those whose runs are
+        all in the trash, which ListProjects leaves out.
+        """
 
     @_abc_1.abstractmethod
     def ListRuns(

@@ -88,6 +88,17 @@ class Answering(QueryServiceServicer):
             return make()
         return self._kept.table(current_principal(), question, watermark, make)
 
+    def _batches(
+        self,
+        question: bytes,
+        watermark: Callable[[], bytes],
+        make: Callable[[], tuple[pa.Schema, Iterator[pa.RecordBatch]]],
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The same for what is handed on while it is made."""
+        if self._kept is None:
+            return make()
+        return self._kept.batches(current_principal(), question, watermark, make)
+
     def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
         # With the context, which holds the principal.
         run = functools.partial(contextvars.copy_context().run, work)

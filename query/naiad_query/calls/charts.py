@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 
+import pyarrow as pa
+
 from naiad_auth import current_principal
+from naiad_proto import packed
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_query import asking, charts
-from naiad_query.calls.answering import Answering, Context
-from naiad_query.chunks import table_chunks
+from naiad_query.calls.answering import Answering, Asked, Context
+from naiad_query.chunks import chunks, table_chunks
 from naiad_query.errors import invalid
 from naiad_query.naming import words
 from naiad_store.selects import watermarks
-from naiad_store.selects.buckets import metric_buckets
+from naiad_store.selects.buckets import metric_buckets, packed_metric_buckets, places_by_key
 from naiad_store.selects.chart import ChartPoints
 
 DEFAULT_BUCKETS = 1000
 MAX_BUCKETS = 10_000
+# Of a kept table: k, and the first column's number.
+_GRID = b"naiad.grid"
 _AXES = {
     pb.X_AXIS_UNSPECIFIED: "step",
     pb.X_AXIS_STEP: "step",
@@ -29,7 +35,7 @@ class ChartCalls(Answering):
     async def FetchMetricBuckets(
         self, request: pb.FetchMetricBucketsRequest, context: Context
     ) -> AsyncIterator[pb.FetchMetricBucketsResponse]:
-        def answer() -> Iterator[bytes]:
+        def answer() -> Iterator[pb.FetchMetricBucketsResponse]:
             asking.need_read(current_principal(), request.project)
             if request.x_axis not in _AXES:
                 raise invalid(f"there is no x_axis {request.x_axis}; there are step, time and more")
@@ -44,6 +50,9 @@ class ChartCalls(Answering):
             asked = self._asked(request.project, request.runs, what, request.own_points_only)
             paths = [name.path for name in asked.names]
             axis, previews = _AXES[request.x_axis], request.include_previews
+            if request.packed and axis == "step":
+                yield from self._packed(request.project, asked, from_x, to_x, columns, previews)
+                return
             found = self._table(
                 repr(
                     ("buckets", asked.scope, paths, axis, from_x, to_x, columns, previews)
@@ -62,10 +71,51 @@ class ChartCalls(Answering):
             )
             found = found.set_column(0, "run", asked.runs.column(found.column("place")))
             found = found.set_column(1, "path", words(found.column("path")))
-            yield from table_chunks(found)
+            for piece in table_chunks(found):
+                yield pb.FetchMetricBucketsResponse(arrow=piece)
 
-        async for arrow in self._stream(context, answer):
-            yield pb.FetchMetricBucketsResponse(arrow=arrow)
+        async for response in self._stream(context, answer):
+            yield response
+
+    def _packed(
+        self,
+        project: str,
+        asked: Asked,
+        from_x: float | None,
+        to_x: float | None,
+        columns: int,
+        previews: bool,
+    ) -> Iterator[pb.FetchMetricBucketsResponse]:
+        paths = sorted({name.path for name in asked.names})
+
+        def made() -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+            found = packed_metric_buckets(
+                self._store,
+                asked.scope,
+                paths,
+                from_x=from_x,
+                to_x=to_x,
+                columns=columns,
+                include_previews=previews,
+            )
+            if found is None:
+                return packed.columns_schema(0), iter(())
+            grid = json.dumps([found.grid.k, found.grid.first])
+            return found.schema.with_metadata({_GRID: grid.encode()}), found.batches
+
+        schema, batches = self._batches(
+            repr(("packed", asked.scope, paths, from_x, to_x, columns, previews)).encode(),
+            lambda: watermarks.of_runs(self._store, project, asked.scope.sources),
+            made,
+        )
+        k, first = json.loads((schema.metadata or {}).get(_GRID, b"[0, 0]"))
+        names = asked.runs.list()
+        places = places_by_key(asked.scope)
+        runs = [names[place] for place in places]
+        about = pb.PackedBuckets(k=k, first=first, runs=runs, paths=paths, places=places)
+        yield pb.FetchMetricBucketsResponse(packed=about)
+        for piece in chunks(schema.remove_metadata(), batches):
+            yield pb.FetchMetricBucketsResponse(arrow=piece)
 
     async def FetchChart(
         self, request: pb.FetchChartRequest, context: Context

@@ -15,6 +15,7 @@ from naiad_query.table import page_facts, runs_table
 from naiad_store.selects import inheritance, watermarks
 from naiad_store.selects.derived import derived_names
 from naiad_store.selects.filters import asks_the_time
+from naiad_store.selects.projects import Project, described
 from naiad_store.selects.runs import projects, select_runs
 
 
@@ -25,6 +26,19 @@ class RunCalls(Answering):
         def answer() -> pb.ListProjectsResponse:
             found = [name for name in projects(self._store) if principal.may_read(name)]
             return pb.ListProjectsResponse(projects=found)
+
+        return await self._one(context, answer)
+
+    async def DescribeProjects(self, request: pb.DescribeProjectsRequest, context: Context) -> Any:
+        principal = current_principal()
+
+        def answer() -> pb.DescribeProjectsResponse:
+            for name in request.projects:
+                asking.need_read(principal, name)
+            found = described(self._store, list(request.projects) or None)
+            return pb.DescribeProjectsResponse(
+                projects=[_project(one) for one in found if principal.may_read(one.name)]
+            )
 
         return await self._one(context, answer)
 
@@ -46,7 +60,7 @@ class RunCalls(Answering):
             what = asking.what(request.attributes)
             found = inheritance.names(self._store, request.project, runs, what)
             if runs:
-                found += derived_names(self._store, what)
+                found += derived_names(self._store, what, in_trash=request.runs.in_trash)
             return pb.ListAttributesResponse(
                 attributes=[
                     pb.AttributeName(path=name.path, type=name.type) for name in sorted(set(found))
@@ -96,3 +110,12 @@ class RunCalls(Answering):
 
         async for message in self._stream(context, answer):
             yield message
+
+
+def _project(found: Project) -> pb.Project:
+    project = pb.Project(name=found.name, runs=found.runs, runs_in_trash=found.runs_in_trash)
+    if (kept := found.retention) is not None:
+        project.retention.days, project.retention.trash_days = kept.days, kept.trash_days
+        project.retention.set_at = round(kept.set_at.timestamp() * 1000)
+        project.retention.set_by = kept.set_by
+    return project

@@ -65,7 +65,7 @@ class Chart:
             made = columns.append_column("smoothed_y", pa.array(smoothed))
         else:
             made = columns
-        info.notes.extend(self.notes)
+        info.notes.extend([*(self.groups.notes if self.groups else ()), *self.notes])
         return made.replace_schema_metadata({_INFO: info.SerializeToString()})
 
     def _check(self) -> None:

@@ -6,8 +6,8 @@ compressed as the client takes it, or an error as ClickHouse says it: a status, 
 `X-ClickHouse-Exception-Code` and a line of text.
 
 Promised by `ReadOnly`: what `naiad_query.sql` promises of users' SQL, under the same fences; an
-answer is whole, or an error. What answers is passed in, so that tests can put a store behind the
-same interface that also takes inserts.
+answer is whole, or ends with an error; it is never in memory whole. What answers is passed in, so
+that tests can put a store behind the same interface that also takes inserts.
 """
 
 from naiad_query.clickhouse_http.app import Answer, Answering, Authenticate, clickhouse_app

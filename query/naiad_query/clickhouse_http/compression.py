@@ -33,9 +33,14 @@ def chosen(accepted: str) -> str | None:
 
 def compressed(chunks: Iterable[bytes], encoding: str) -> Generator[bytes]:
     compress, end = _compressor(encoding)
-    for chunk in chunks:
-        if out := compress(chunk):
-            yield out
+    try:
+        for chunk in chunks:
+            if out := compress(chunk):
+                yield out
+    except AskedWrongly:
+        # What was said of it has to arrive.
+        yield end()
+        raise
     yield end()
 
 

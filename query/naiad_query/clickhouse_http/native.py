@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Generator, Iterable
+from typing import NamedTuple
 
 from naiad_query.clickhouse_http.errors import AskedWrongly
 
 _CUSTOM_SERIALIZATION = 54454
 # Field 1, is_overflows: no; field 2, bucket_num: -1; the end.
 _BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
+_BROKEN = 32
 _NOT_IMPLEMENTED = 48
 _SIZES = {
     "Bool": 1, "Date": 2, "Date32": 4, "DateTime": 4, "DateTime64": 8, "Decimal32": 4,
@@ -33,28 +36,67 @@ _INDEX_BYTES = (1, 2, 4, 8)
 _HAS_KEYS = 1 << 9
 
 
-def framed(data: bytes, revision: int) -> bytes:
-    """Blocks as the engine wrote them, for a client of `revision`. Raises AskedWrongly for a
-    type whose values can't be read here."""
-    out: list[bytes] = []
-    place = 0
-    while place < len(data):
-        columns, at = _number(data, place)
-        rows, at = _number(data, at)
-        out += [_BLOCK_INFO, data[place:at]]
-        for _ in range(columns):
+def framed(pieces: Iterable[bytes], revision: int) -> Generator[bytes]:
+    """Blocks as the engine wrote them, cut anywhere, for a client of `revision`; holds one block.
+    Raises AskedWrongly for a type whose values can't be read here."""
+    waiting, enough = bytearray(), 1
+    for piece in pieces:
+        waiting += piece
+        if len(waiting) < enough:
+            continue
+        data, done = bytes(waiting), 0
+        while done < len(data) and (block := _block(data, done, revision)):
+            yield block.framed
+            done = block.end
+        del waiting[:done]
+        # A block is read from its begin again once there is twice as much of it, so that reading
+        # it costs no more the more pieces it comes in.
+        enough = 2 * len(waiting) if waiting else 1
+    data, done = bytes(waiting), 0
+    while done < len(data):
+        block = _block(data, done, revision)
+        if block is None:
+            raise AskedWrongly("the answer ends in the middle of a block", _BROKEN)
+        yield block.framed
+        done = block.end
+
+
+class _Block(NamedTuple):
+    framed: bytes
+    # Where it ends in what the engine wrote.
+    end: int
+
+
+class _Unfinished(Exception):
+    """More is to come of it."""
+
+
+def _block(data: bytes, place: int, revision: int) -> _Block | None:
+    """The block that begins there; None where it goes on behind `data`."""
+    try:
+        return _whole_block(data, place, revision)
+    except (_Unfinished, IndexError, struct.error):
+        return None
+
+
+def _whole_block(data: bytes, place: int, revision: int) -> _Block:
+    columns, at = _number(data, place)
+    rows, at = _number(data, at)
+    out = [_BLOCK_INFO, data[place:at]]
+    for _ in range(columns):
+        begin = at
+        _, at = _text(data, at)
+        kind, at = _text(data, at)
+        out.append(data[begin:at])
+        if revision >= _CUSTOM_SERIALIZATION:
+            out.append(b"\0")
+        if rows:
             begin = at
-            _, at = _text(data, at)
-            kind, at = _text(data, at)
+            at = _end(_Type.parse(kind), rows, data, at + 8 * _Type.parse(kind).prefixes)
+            if at > len(data):
+                raise _Unfinished
             out.append(data[begin:at])
-            if revision >= _CUSTOM_SERIALIZATION:
-                out.append(b"\0")
-            if rows:
-                begin = at
-                at = _end(_Type.parse(kind), rows, data, at + 8 * _Type.parse(kind).prefixes)
-                out.append(data[begin:at])
-        place = at
-    return b"".join(out)
+    return _Block(b"".join(out), at)
 
 
 class _Type:
@@ -182,4 +224,6 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
     size, at = _number(data, at)
+    if at + size > len(data):
+        raise _Unfinished
     return data[at : at + size].decode("utf-8", "replace"), at + size

@@ -3,8 +3,9 @@ ClickHouse's formats."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 from sqlglot import exp
 
@@ -107,19 +108,37 @@ class ReadOnly:
         try:
             settings = _settings(asked.settings, self._sql.fence(principal))
             sql = self._judged(_as_select(answered(text, told)), principal)
-            data, rows = self._store.formatted(sql, kind, settings)
         except Refused as wrong:
             raise AskedWrongly(wrong.message, wrong.number) from wrong
         except StoreError as error:
-            if isinstance(error, StoreUnavailable) and error.code is None:
-                raise AskedWrongly(f"{error}; ask again", 439) from error
-            said = refused(error)
-            raise AskedWrongly(said.message, said.number) from error
-        # JDBC reads nothing of an answer without rows in its summary.
-        summary = {} if rows is None else {"result_rows": rows, "result_bytes": len(data)}
+            raise _told(error) from error
+        summary: dict[str, int] = {}
+        chunks = self._chunks(sql, kind, settings, summary)
         if kind == "Native" and asked.protocol:
-            data = framed(data, asked.protocol)
-        return Answer([data], kind, summary)
+            chunks = framed(chunks, asked.protocol)
+        return Answer(chunks, kind, summary)
+
+    def _chunks(
+        self, sql: str, kind: str, settings: Mapping[str, object], summary: dict[str, int]
+    ) -> Generator[bytes]:
+        size = 0
+        try:
+            with contextlib.closing(self._store.formatted(sql, kind, settings)) as pieces:
+                while True:
+                    try:
+                        piece = next(pieces)
+                    except StopIteration as end:
+                        rows: int | None = end.value
+                        break
+                    size += len(piece)
+                    # JDBC reads nothing of an answer without rows in its summary, and how many
+                    # there are is known at its end.
+                    summary |= {"result_rows": 1, "result_bytes": size}
+                    yield piece
+        except StoreError as error:
+            raise _told(error) from error
+        if rows is not None:
+            summary |= {"result_rows": rows, "result_bytes": size}
 
     def _judged(self, text: str, principal: Principal) -> str:
         statement = parsed(text)
@@ -143,6 +162,13 @@ class ReadOnly:
         question = judged(statement, self._sql.functions(), there, COLUMNS)
         before = with_views(question, principal, self._catalog)
         return f"{before}SELECT * FROM ({question.sql})"
+
+
+def _told(error: StoreError) -> AskedWrongly:
+    if isinstance(error, StoreUnavailable) and error.code is None:
+        return AskedWrongly(f"{error}; ask again", 439)
+    said = refused(error)
+    return AskedWrongly(said.message, said.number)
 
 
 def authentication(tokens: TokenStore | None) -> Authenticate:
@@ -178,6 +204,8 @@ def _settings(given: Mapping[str, str], fence: Mapping[str, object]) -> dict[str
         "max_result_rows": MAX_ROWS,
         "max_result_bytes": MAX_ANSWER_BYTES,
         "result_overflow_mode": "throw",
+        # Several threads would have several blocks in hand; one writes faster than is sent.
+        "output_format_parallel_formatting": 0,
     }
     for name, value in given.items():
         bound = settings.get(name)

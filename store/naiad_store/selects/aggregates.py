@@ -2,10 +2,11 @@
 mean, how many points it has.
 
 This is the one place that knows where these come from: `last` from the table `series`, the others
-from the points. Points count once each however often they were sent, and as far as they are
-committed; NaN is no candidate for min, max and mean, infinities are; first and last take what
-stands there; count counts every point. A series without a candidate has no value. A fork's series
-is its ancestors' up to where it forked, and then its own.
+from the points, or, of metrics that are rolled, from what `summaries` makes of both: the same
+values, but for a mean's last digits. Points count once each however often they were sent, and as
+far as they are committed; NaN is no candidate for min, max and mean, infinities are; first and
+last take what stands there; count counts every point. A series without a candidate has no value.
+A fork's series is its ancestors' up to where it forked, and then its own.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ import pyarrow as pa
 from naiad_proto.filters.kinds import SERIES_TYPES, STATS
 from naiad_store.selects.forks import Forks
 from naiad_store.selects.scope import PREVIEW
+from naiad_store.selects.summaries import NUMBER, Summaries, Summary
 from naiad_store.store import Store
 
-_NUMBER = "NOT isNaN(value)"
-# Of a table's points: an aggregate and a condition on the group.
+# Of a table's points: an aggregate and a condition on the group. -0.0 is 0.0, whichever of them a
+# min or max meets first.
 _AGGREGATES: Mapping[str, tuple[str, str]] = {
     "first": ("argMin(value, x)", "1"),
-    "min": (f"minIf(value, {_NUMBER})", f"countIf({_NUMBER}) > 0"),
-    "max": (f"maxIf(value, {_NUMBER})", f"countIf({_NUMBER}) > 0"),
-    "mean": (f"avgIf(value, {_NUMBER})", f"countIf({_NUMBER}) > 0"),
+    "min": (f"minIf(value + 0., {NUMBER})", f"countIf({NUMBER}) > 0"),
+    "max": (f"maxIf(value + 0., {NUMBER})", f"countIf({NUMBER}) > 0"),
+    "mean": (f"avgIf(value, {NUMBER})", f"countIf({NUMBER}) > 0"),
     "count": ("count()", "1"),
 }
 # Of each type of series its table, what is read as a value, and which rows are points.
@@ -45,14 +47,21 @@ def stat_rows(
     forks: Forks,
     parameters: dict[str, object],
     among: str = "1",
+    summary: Summary | None = None,
 ) -> str:
     """SQL: `run`, `type`, `number` and `text`, a row for each series of `types` at `path` (SQL of
     a parameter). The number is the value of a float_series and any count, else the text is it.
-    `among` is a condition on `run`, of which a parameter list stays one."""
+    `among` is a condition on `run`, of which a parameter list stays one. `summary` is the
+    metric's, if something of it is rolled; it is asked, and its values are parameters."""
     kinds = [kind for kind in SERIES_TYPES if kind in types and kind in STATS[stat]]
     if stat == "last":
         return _last(kinds, path, forks, parameters, among)
-    found = [_aggregated(stat, kind, path, forks, parameters, among) for kind in kinds]
+    found = [
+        _known(summary.values(stat), parameters)
+        if kind == "float_series" and summary is not None
+        else _aggregated(stat, kind, path, forks, parameters, among)
+        for kind in kinds
+    ]
     return " UNION ALL ".join(found) or _NONE
 
 
@@ -79,10 +88,16 @@ def stat_column(
 ) -> pa.Array:
     """The stat of the metric at `path` for each of `runs`, in their order; null where one has
     none."""
-    parameters: dict[str, object] = {"project": project, "path": path, "among": list(runs)}
-    among = "run IN {among:Array(UInt64)}"
-    rows = stat_rows(stat, ["float_series"], "{path:String}", forks, parameters, among)
-    found = store.query(f"SELECT run, toFloat64(number) AS number FROM ({rows})", parameters)
+    summary = None
+    if is_summed(stat):
+        summary = Summaries(store, project, [path], forks, runs).of(path)
+    if summary is not None:
+        found = summary.values(stat)
+    else:
+        parameters: dict[str, object] = {"project": project, "path": path, "among": list(runs)}
+        among = "run IN {among:Array(UInt64)}"
+        rows = stat_rows(stat, ["float_series"], "{path:String}", forks, parameters, among)
+        found = store.query(f"SELECT run, toFloat64(number) AS number FROM ({rows})", parameters)
     keys = np.asarray(runs, np.uint64)
     order = np.argsort(keys)
     values, known = np.zeros(len(keys)), np.zeros(len(keys), np.bool_)
@@ -96,7 +111,25 @@ def stat_column(
     return pa.array(values, mask=~known)
 
 
+def is_summed(stat: str) -> bool:
+    """Whether a metric's `Summary` has it."""
+    return stat in _AGGREGATES
+
+
 _NONE = "SELECT toUInt64(0) AS run, '' AS type, toFloat64(0) AS number, '' AS text WHERE 0"
+
+
+def _known(values: pa.Table, parameters: dict[str, object]) -> str:
+    """What `stat_rows` gives, of known numbers: as their bits, which say them exactly."""
+    runs = values.column("run").to_pylist()
+    bits = values.column("number").to_numpy().view(np.uint64).tolist()
+    names = [f"known_{len(parameters)}_{name}" for name in ("runs", "bits")]
+    parameters |= dict(zip(names, (runs, bits), strict=True))
+    return (
+        "SELECT one.1 AS run, 'float_series' AS type, reinterpretAsFloat64(one.2) AS number,"
+        " '' AS text FROM (SELECT arrayJoin(arrayZip("
+        f"{{{names[0]}:Array(UInt64)}}, {{{names[1]}:Array(UInt64)}})) AS one)"
+    )
 
 
 def _last(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
+from naiad_proto import packed
 from naiad_store.selects.grid import BUCKETS, Grid
 from naiad_store.selects.m4 import ordered
 from naiad_store.selects.scope import PREVIEW, Scope
-from naiad_store.selects.stepbuckets import step_buckets
+from naiad_store.selects.stepbuckets import PackedBuckets, packed_buckets, places_by_key
 from naiad_store.store import Store
 
-__all__ = ["BUCKETS", "Grid", "metric_bucket_batches", "metric_buckets"]
+__all__ = [
+    "BUCKETS", "Grid", "PackedBuckets", "metric_buckets", "packed_metric_buckets",
+    "places_by_key", "unpacked_buckets",
+]  # fmt: skip
 
 # Units of an axis in one of the answer's: micro-steps, milliseconds.
 _UNITS = {"step": 1_000_000, "time": 1000, "relative_time": 1000}
@@ -40,37 +45,42 @@ def metric_buckets(
     the axis: steps, seconds since 1970, or seconds since the run's first point in the question.
     By steps long series come from rollups where these are right, and all else from the points.
     """
-    return pa.Table.from_batches(
-        metric_bucket_batches(
-            store, scope, paths, axis=axis, from_x=from_x, to_x=to_x, columns=columns,
-            include_previews=include_previews, settings=settings,
-        ),
-        schema=BUCKETS,
-    )  # fmt: skip
+    unit = _UNITS[axis]
+    begin, end = _units(from_x, unit, math.floor), _units(to_x, unit, math.ceil)
+    if axis != "step":
+        return _by_time(store, scope, paths, axis, begin, end, columns, include_previews, settings)
+    found = packed_buckets(store, scope, paths, begin, end, columns, include_previews, settings)
+    return BUCKETS.empty_table() if found is None else unpacked_buckets(found)
 
 
-def metric_bucket_batches(
+def packed_metric_buckets(
     store: Store,
     scope: Scope,
     paths: Sequence[str],
     *,
-    axis: str = "step",
     from_x: float | None = None,
     to_x: float | None = None,
     columns: int = 1000,
     include_previews: bool = False,
-    settings: Mapping[str, object] | None = None,
-) -> Iterator[pa.RecordBatch]:
-    """The same in batches as they come."""
-    unit = _UNITS[axis]
+) -> PackedBuckets | None:
+    """The same by steps, packed, in batches as they come."""
+    unit = _UNITS["step"]
     begin, end = _units(from_x, unit, math.floor), _units(to_x, unit, math.ceil)
-    if axis == "step":
-        yield from step_buckets(
-            store, scope, paths, begin, end, columns, include_previews, settings
-        )
-    else:
-        table = _by_time(store, scope, paths, axis, begin, end, columns, include_previews, settings)
-        yield from table.to_batches()
+    return packed_buckets(store, scope, paths, begin, end, columns, include_previews, None)
+
+
+def unpacked_buckets(found: PackedBuckets) -> pa.Table:
+    """Rows as `BUCKETS`, in order."""
+    table = pa.Table.from_batches(found.batches, found.schema)
+    turns = packed.turns(found.places, len(found.paths))
+    made = packed.unpacked(table, found.grid, turns)
+    path, number = np.divmod(made.series, np.uint32(len(found.places)))
+    place = np.asarray(found.places, np.uint32)[number]
+    names = pa.array(found.paths, pa.string())
+    of_path = pa.DictionaryArray.from_arrays(path.astype(np.int32), names)
+    arrays = [place, of_path, *(made.floats[name] for name in packed.FLOATS),
+              *(made.counts[name] for name in packed.COUNTS)]  # fmt: skip
+    return pa.table(arrays, schema=BUCKETS)
 
 
 def _by_time(

@@ -1,6 +1,6 @@
 """Attributes that every run has without logging them, as Neptune's users know them.
 
-Each is an expression over a run and its life (`runs.WITH_LIVES`), so that filters, sorting and
+Each is an expression over what `runs.with_facts` gives of a run, so that filters, sorting and
 tables can't come to differ.
 """
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from naiad_store.selects.attributes import ARROW, Attribute, What
 from naiad_store.selects.patterns import matching
-from naiad_store.selects.runs import with_lives
+from naiad_store.selects.runs import with_facts
 from naiad_store.store import Store
 
 
@@ -23,6 +23,8 @@ class Derived(NamedTuple):
     sql: str
     # Whether it takes what writers said of the run.
     lives: bool = False
+    # Whether it says how a run came to be in the trash: not shown of others unless it is named.
+    trash: bool = False
 
 
 _SEEN = Derived("if(lived, last_seen_at, NULL)", lives=True)
@@ -33,6 +35,8 @@ DERIVED: Mapping[Attribute, Derived] = {
     Attribute("sys/failed", "bool"): Derived("lived AND state = 'failed'", lives=True),
     Attribute("sys/forked_from", "string"): Derived("nullIf(fork_run_id, '')"),
     Attribute("sys/id", "string"): Derived("run_id"),
+    # Which of several runs that had the id.
+    Attribute("sys/incarnation", "int"): Derived("toInt64(incarnation)", trash=True),
     Attribute("sys/modification_time", "datetime"): _SEEN,
     Attribute("sys/owner", "string"): Derived("nullIf(toString(owner), '')"),
     Attribute("sys/ping_time", "datetime"): _SEEN,
@@ -44,6 +48,8 @@ DERIVED: Mapping[Attribute, Derived] = {
         " - toUnixTimestamp64Milli(created_at)) / 1000, NULL)",
         lives=True,
     ),
+    Attribute("sys/trashed_by", "string"): Derived("if(trashed, deleted_by, NULL)", trash=True),
+    Attribute("sys/trashed_time", "datetime"): Derived("if(trashed, deleted_at, NULL)", trash=True),
 }
 
 
@@ -55,7 +61,11 @@ def derived_columns(
         return {name: pa.array([], ARROW[name.type]) for name in names}
     parameters: dict[str, object] = {"project": project, "runs": list(runs)}
     among = "run IN {runs:Array(UInt64)}"
-    sql = with_lives(among=among, lives=any(DERIVED[name].lives for name in names))
+    sql = with_facts(
+        lives=any(DERIVED[name].lives for name in names),
+        trash=any(DERIVED[name].trash for name in names),
+        among=among,
+    )
     shown = ", ".join(f"{DERIVED[name].sql} AS c{n}" for n, name in enumerate(names))
     found = store.query(f"SELECT run, {shown} FROM ({sql})", parameters)
     keys = found.column("run").to_numpy()
@@ -67,12 +77,14 @@ def derived_columns(
     }
 
 
-def derived_names(store: Store, what: What) -> list[Attribute]:
-    """Derived attributes that `what` asks for; matched by the store, which knows RE2."""
+def derived_names(store: Store, what: What, *, in_trash: bool = False) -> list[Attribute]:
+    """Derived attributes that `what` asks for, `in_trash` of runs there; matched by the store,
+    which knows RE2."""
     wanted = [name for name in DERIVED if what.wants(name.type)]
     if what.paths is not None:
         paths = set(what.paths)
         return [name for name in wanted if name.path in paths]
+    wanted = [name for name in wanted if in_trash or not DERIVED[name].trash]
     if what.pattern is None or not wanted:
         return wanted
     parameters: dict[str, object] = {"paths": [name.path for name in wanted]}

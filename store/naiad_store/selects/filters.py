@@ -8,7 +8,7 @@ another that `aggregates` knows, says. What a run lacks meets no test.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -31,11 +31,12 @@ from naiad_proto.filters import (
     parse_filter,
 )
 from naiad_proto.filters.kinds import BOOLS, DATETIMES, SERIES_TYPES, STRINGS
-from naiad_store.selects.aggregates import series_rows, stat_rows
+from naiad_store.selects.aggregates import is_summed, series_rows, stat_rows
 from naiad_store.selects.attributes import Attribute
 from naiad_store.selects.derived import DERIVED
 from naiad_store.selects.forks import Forks
-from naiad_store.selects.runs import Which, choose, fork_rows, forks_among, with_lives
+from naiad_store.selects.runs import Which, choose, fork_rows, forks_among, with_facts
+from naiad_store.selects.summaries import Summaries
 from naiad_store.store import Store
 
 _SINGLE = ("int", "float", "string", "bool", "datetime", "file")
@@ -53,8 +54,9 @@ _NOBODY_INHERITS = {*ALIASES.values(), *(name.path for name in DERIVED)}
 
 class Condition(NamedTuple):
     sql: str
-    # Whether it is about runs with their lives (`runs.with_lives`).
+    # Which facts of runs it is about (`runs.with_facts`).
     lives: bool
+    trash: bool
 
 
 def read_filter(text: str) -> Filter:
@@ -75,8 +77,9 @@ def condition_of(
     if any(test.operand.path not in _NOBODY_INHERITS for test in every_test(tree)):
         chosen = Which(in_trash=which.in_trash)
         forks = Forks.of(store, project, forks_among(store, project, chosen))
-    made = _Making(forks, parameters, time.time() if now is None else now)
-    return Condition(made.condition(tree), made.lives)
+    summaries = Summaries(store, project, _summed(every_test(tree)), forks)
+    made = _Making(forks, summaries, parameters, time.time() if now is None else now)
+    return Condition(made.condition(tree), made.lives, made.trash)
 
 
 def which_hold(
@@ -95,9 +98,10 @@ def which_hold(
     run = found.column("run")[0].as_py()
     sources = [heir[1] for heir in forks.heirs] + [stretch[1] for stretch in forks.stretches]
     parameters["among"] = sorted({run, *sources})
-    made = _Making(forks, parameters, time.time() if now is None else now, _AMONG)
+    summaries = Summaries(store, project, _summed(tests), forks, [run])
+    made = _Making(forks, summaries, parameters, time.time() if now is None else now, _AMONG)
     shown = ", ".join(f"{made.condition(test)} AS t{place}" for place, test in enumerate(tests))
-    sql = with_lives(among=_AMONG, lives=made.lives)
+    sql = with_facts(lives=made.lives, trash=made.trash, among=_AMONG)
     parameters["run"] = run
     rows = store.query(f"SELECT {shown} FROM ({sql}) WHERE run = {{run:UInt64}}", parameters)
     return [bool(column[0].as_py()) for column in rows.columns]
@@ -110,14 +114,21 @@ def asks_the_time(text: str) -> bool:
 
 class _Making:
     def __init__(
-        self, forks: Forks, parameters: dict[str, object], now: float, among: str = "1"
+        self,
+        forks: Forks,
+        summaries: Summaries,
+        parameters: dict[str, object],
+        now: float,
+        among: str = "1",
     ) -> None:
         """`among`: a condition on `run` that those asked about meet, and their ancestors."""
         self._runs_among = among
         self._forks = forks
+        self._summaries = summaries
         self._parameters = parameters
         self._now = now
         self.lives = False
+        self.trash = False
 
     def condition(self, tree: Filter) -> str:
         match tree:
@@ -146,6 +157,7 @@ class _Making:
     def _derived(self, test: Test, name: Attribute) -> str:
         value = DERIVED[name]
         self.lives |= value.lives
+        self.trash |= value.trash
         if isinstance(test, Exists):
             return f"(({value.sql}) IS NOT NULL)"
         sql = f"({value.sql})"
@@ -156,7 +168,7 @@ class _Making:
     def _exists(self, operand: Operand, path: str, forks: Forks) -> list[str]:
         types = operand.types
         if operand.stat:
-            rows = stat_rows(operand.stat, types, path, forks, self._parameters, self._runs_among)
+            rows = self._stats(operand.stat, operand, types, path, forks)
             return [f"SELECT run FROM ({rows})"]
         found = []
         if kinds := [kind for kind in types if kind in _SINGLE]:
@@ -184,7 +196,7 @@ class _Making:
             found.append(f"SELECT run FROM ({rows}) WHERE {_by_type(singles)}")
         if series := {kind: sql for kind, sql in meets.items() if kind in SERIES_TYPES}:
             stat = operand.stat or "last"
-            rows = stat_rows(stat, list(series), path, forks, self._parameters, self._runs_among)
+            rows = self._stats(stat, operand, list(series), path, forks)
             found.append(f"SELECT run FROM ({rows}) WHERE {_by_type(series)}")
         if "string_set" in operand.types and isinstance(test, Compare) and "has" in test.op:
             element = self._give("String", test.literal.value)
@@ -192,6 +204,12 @@ class _Making:
             rows = self._sets(path, forks)
             found.append(f"SELECT run FROM ({rows}) WHERE {negation}has(elements, {element})")
         return found
+
+    def _stats(
+        self, stat: str, operand: Operand, types: Sequence[str], path: str, forks: Forks
+    ) -> str:
+        summary = self._summaries.of(operand.path) if is_summed(stat) else None
+        return stat_rows(stat, types, path, forks, self._parameters, self._runs_among, summary)
 
     def _singles(self, kinds: Sequence[str], path: str, forks: Forks) -> str:
         types = ", ".join(f"'{kind}'" for kind in kinds)
@@ -285,6 +303,15 @@ def derived_of(operand: Operand) -> Attribute | None:
         if name.path == operand.path and operand.type in ("", name.type):
             return name
     return None
+
+
+def _summed(tests: Iterable[Test]) -> set[str]:
+    """Paths of the metrics that are asked for more than their last value."""
+    return {
+        test.operand.path
+        for test in tests
+        if is_summed(test.operand.stat) and "float_series" in test.operand.types
+    }
 
 
 def _is_own(operand: Operand) -> bool:

@@ -1,19 +1,12 @@
-"""SQL that gathers pieces of charts into columns: series, column, and the parts of M4."""
+"""SQL that gathers pieces of charts into columns, or their points, packed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from naiad_proto.steps import MAX_MICRO_STEP, MICRO
-from naiad_store.selects.m4 import (
-    GATHERED,
-    NEUTRAL,
-    OF_POINTS,
-    OF_ROLLUP,
-    ROLLUP,
-    as_bucket,
-    rollup_as_bucket,
-)
+from naiad_proto import packed
+from naiad_proto.steps import MAX_MICRO_STEP
+from naiad_store.selects.m4 import GATHERED, OF_EXTREMES, OF_GATHERED, OF_POINTS, ROLLUP
 from naiad_store.selects.numbering import NONE, number_of, rounds
 from naiad_store.selects.pieces import Pieces, Points, Rows, neighbours
 from naiad_store.selects.scope import PREVIEW, Range, Scope
@@ -24,21 +17,33 @@ _READS = 12
 # Questions for several pieces of one series, before a join is better.
 _ROUNDS = 3
 
-_PARTS = (
-    "first, last, lowest, highest, total, finite, nans, positive_infinities, negative_infinities"
-)
+_COLUMNS = ", ".join(("series", "column", *ROLLUP))
 
 
 class Gathering:
-    """One statement. `paths` are in order; a series is numbered place * len(paths) + path."""
+    """One statement. `paths` are in order; a series is numbered path * runs + place.
+    With `as_points` nothing but points may be added, and they are what comes out."""
 
-    def __init__(self, project: str, paths: Sequence[str], k: int) -> None:
+    def __init__(
+        self,
+        project: str,
+        paths: Sequence[str],
+        runs: int,
+        grid: packed.Grid,
+        *,
+        as_points: bool = False,
+    ) -> None:
         self._paths = list(paths)
         self._number_of = {path: number for number, path in enumerate(paths)}
-        self._k = k
+        self._runs = runs
+        self._k = grid.k
+        self._first = grid.first
+        self._as_points = as_points
         self._branches: list[str] = []
         # Those whose columns nothing else is in.
         self._whole: list[str] = []
+        # Branches that have each column once.
+        self._of_points: set[str] = set()
         self.parameters: dict[str, object] = {
             "project": project,
             "all_paths": self._paths,
@@ -78,23 +83,48 @@ class Gathering:
             )
 
     def sql(self) -> str:
-        """Series, column and what is answered of it, in that order; empty where there is nothing
-        to ask."""
+        """Rows as `packed.POINTS` or `packed.columns_schema`, in any order; empty where there is
+        nothing to ask."""
+        if not self._branches and not self._whole:
+            return ""
+        if self._as_points:
+            return " UNION ALL ".join(self._branches)
         every = list(self._whole)
-        if self._branches:
+        if len(self._branches) == 1 and self._branches[0] in self._of_points:
+            every += self._branches
+        elif self._branches:
             parts = " UNION ALL ".join(self._branches)
             every.append(
-                f"SELECT series, column, {as_bucket(MICRO)} FROM (SELECT series, column,"
+                f"SELECT series, column, {OF_GATHERED} FROM (SELECT series, column,"
                 f" {GATHERED} FROM ({parts}) GROUP BY series, column)"
             )
+        small = "toUInt64" if packed.wide(self._k) else "toUInt32"
+        begin = f"bitShiftLeft(column, {self._k})"
+        # Without a finite point an x is whatever comes out.
+        shown = [
+            name if name.endswith("_y") or name == "sum"
+            else f"{small}({name} - {begin})" if name.endswith("_x")
+            else f"{small}({name})"
+            for name in ROLLUP
+        ]  # fmt: skip
+        names = packed.columns_schema(self._k).names
+        columns = ["series", f"toUInt32(column - {self._first})", *shown]
         return (
-            f"SELECT * FROM ({' UNION ALL '.join(every)}) ORDER BY series, column" if every else ""
+            "SELECT "
+            + ", ".join(f"{sql} AS p_{name}" for sql, name in zip(columns, names, strict=True))
+            + f" FROM ({' UNION ALL '.join(every)})"
         )
 
     def _add_points(self, points: str) -> None:
+        if self._as_points:
+            base = self._first << self._k
+            self._branches.append(
+                f"SELECT series, toUInt64(x - {base}) AS p_x, value AS y FROM ({points})"
+            )
+            return
         self._branches.append(
             f"""
-            SELECT series, column, {NEUTRAL}
+            SELECT series, column, {OF_EXTREMES}
             FROM (
                 SELECT series, bitShiftRight(x, {self._k}) AS column, {OF_POINTS}
                 FROM (SELECT series, x, value, isFinite(value) AS fine FROM ({points}))
@@ -102,6 +132,7 @@ class Gathering:
             )
             """
         )
+        self._of_points.add(self._branches[-1])
 
     def _add_rows(self, level: int, rows: Sequence[Rows], whole: bool) -> None:
         """Of which no two are of one series."""
@@ -123,7 +154,7 @@ class Gathering:
         column = "bucket" if whole else f"bitShiftRight(bucket, {self._k - level})"
         sql = f"""
             SELECT arrayElement({{series:Array(UInt32)}}, n + 1) AS series, {column} AS column,
-                {rollup_as_bucket(MICRO) if whole else OF_ROLLUP}
+                {", ".join(ROLLUP)}
             FROM (
                 SELECT {number} AS n, edition, bucket, {", ".join(ROLLUP)} FROM rollups
                 WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
@@ -149,7 +180,7 @@ class Gathering:
         }
         sql = f"""
             SELECT j.series AS series, bitShiftRight(r.bucket, {self._k - level}) AS column,
-                {OF_ROLLUP}
+                {", ".join(ROLLUP)}
             FROM (
                 SELECT *, {self._path_number("path")} AS path_number FROM rollups
                 WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
@@ -166,7 +197,7 @@ class Gathering:
             ) AS j ON r.run = j.run AND r.edition = j.edition AND r.path_number = j.path_number
             WHERE r.bucket >= j.low AND r.bucket < j.high
         """
-        self._branches.append(f"SELECT series, column, {_PARTS} FROM ({self._named(sql, given)})")
+        self._branches.append(f"SELECT {_COLUMNS} FROM ({self._named(sql, given)})")
 
     def _points_of(self, pieces: Sequence[Points]) -> str:
         begin = min(one.begin for one in pieces)
@@ -214,7 +245,7 @@ class Gathering:
         return self._named(sql, given)
 
     def _number(self, place: int, path: str) -> int:
-        return place * len(self._paths) + self._number_of[path]
+        return self._number_of[path] * self._runs + place
 
     def _path_number(self, path: str) -> str:
         return (
@@ -223,7 +254,7 @@ class Gathering:
         )
 
     def _series(self, place: str, path: str) -> str:
-        return f"toUInt32({place} * {len(self._paths)} + {self._path_number(path)})"
+        return f"toUInt32({self._path_number(path)} * {self._runs} + {place})"
 
     def _named(self, sql: str, given: Mapping[str, object]) -> str:
         """The SQL with these parameters under names of their own."""

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-_FLOATS = (
-    "from_x", "to_x", "first_x", "first_y", "last_x", "last_y", "min_x", "min_y", "max_x",
-    "max_y", "sum_y",
-)  # fmt: skip
-_COUNTS = ("finite_count", "nan_count", "positive_infinity_count", "negative_infinity_count")
+from naiad_proto.packed import COUNTS, FLOATS
+
 WORDS = pa.dictionary(pa.int32(), pa.string())
 BUCKETS = pa.schema(
     [("place", pa.uint32()), ("path", WORDS)]
-    + [(name, pa.float64()) for name in _FLOATS]
-    + [(name, pa.uint64()) for name in _COUNTS]
+    + [(name, pa.float64()) for name in FLOATS]
+    + [(name, pa.uint64()) for name in COUNTS]
 )
 
 

@@ -1,7 +1,8 @@
 """M4 in SQL (Jugel et al., VLDB 2014): of the points of a column first, last, least and greatest.
 
-Each of the four is one number of 128 bits while columns are gathered, so that a plain min or max
-finds it, ties included, whatever the order in which rows are met:
+Columns have the form of rows of `rollups`. Where they are gathered from several, and for the
+extremes always, each of the four is one number of 128 bits, so that a plain min or max finds it,
+ties included, whatever the order in which rows are met:
 
     early  x, then the bits of y: the first is the least of them, the last the greatest
     least  y in an order of unsigned numbers, then x: the least, of equal ones the earliest
@@ -45,92 +46,63 @@ def number_of(bits: str) -> str:
     return f"reinterpretAsFloat64(if({bits} >= {_SIGN}, bitXor({bits}, {_SIGN}), bitNot({bits})))"
 
 
-# From points (x, value, fine: is it finite) to the parts of a column.
+# From points (x, value, fine: is it finite), each at an x of its own, to what `OF_EXTREMES` makes
+# columns of. Where x is unique the first and the last need no numbers of 128 bits.
 OF_POINTS = f"""
-    minIf({early("x", "value")}, fine) AS first,
-    maxIf({early("x", "value")}, fine) AS last,
+    minIf(x, fine) AS first_x, argMinIf(value, x, fine) AS first_y,
+    maxIf(x, fine) AS last_x, argMaxIf(value, x, fine) AS last_y,
     minIf({least("x", "value")}, fine) AS lowest,
     maxIf({most("x", "value")}, fine) AS highest,
-    sumIf(value, fine) AS total,
+    sumIf(value, fine) AS sum,
     countIf(fine) AS finite,
     countIf(isNaN(value)) AS nans,
     countIf(value = inf) AS positive_infinities,
     countIf(value = -inf) AS negative_infinities
 """
 
-# A row of `rollups` as parts.
-OF_ROLLUP = f"""
-    {early("first_x", "first_y")} AS first,
-    {early("last_x", "last_y")} AS last,
-    {least("min_x", "min_y")} AS lowest,
-    {most("max_x", "max_y")} AS highest,
-    sum AS total, finite, nans, positive_infinities, negative_infinities
-"""
-
-# Parts of columns put together, where `first` and the others are what wins nothing if finite = 0.
-GATHERED = """
-    min(first) AS first, max(last) AS last, min(lowest) AS lowest, max(highest) AS highest,
-    sum(total) AS total, sum(finite) AS finite, sum(nans) AS nans,
+# From columns to what `OF_GATHERED` makes wider ones of.
+GATHERED = f"""
+    min({early("first_x", "first_y")}) AS first,
+    max({early("last_x", "last_y")}) AS last,
+    min({least("min_x", "min_y")}) AS lowest,
+    max({most("max_x", "max_y")}) AS highest,
+    sum(sum) AS sum, sum(finite) AS finite, sum(nans) AS nans,
     sum(positive_infinities) AS positive_infinities,
     sum(negative_infinities) AS negative_infinities
 """
 
-# Parts of points, which say 0 where there is no finite one, as parts that can be gathered.
-NEUTRAL = f"""
-    if(finite = 0, {_ALL_ONES}, first) AS first, last,
-    if(finite = 0, {_ALL_ONES}, lowest) AS lowest, highest,
-    total, finite, nans, positive_infinities, negative_infinities
-"""
-
-_FOUR = {
+_COUNTS = ("sum", "finite", "nans", "positive_infinities", "negative_infinities")
+_ENDS = {
     "first_x": "toInt64(bitShiftRight(first, 64))",
     "first_y": "reinterpretAsFloat64(toUInt64(first))",
     "last_x": "toInt64(bitShiftRight(last, 64))",
     "last_y": "reinterpretAsFloat64(toUInt64(last))",
+}
+_EXTREMES = {
     "min_x": "toInt64(toUInt64(lowest))",
     "min_y": number_of("toUInt64(bitShiftRight(lowest, 64))"),
     "max_x": f"toInt64({_HIGHEST} - toUInt64(highest))",
     "max_y": number_of("toUInt64(bitShiftRight(highest, 64))"),
 }
-# What a row of `rollups` has where no point is finite.
+# What a column has where no point is finite.
 _NONE = {
     "first_x": str(NO_FIRST), "first_y": "0.", "last_x": "0", "last_y": "0.",
     "min_x": str(NO_FIRST), "min_y": "inf", "max_x": str(NO_FIRST), "max_y": "-inf",
 }  # fmt: skip
 
-ROLLUP = (
-    *_FOUR, "sum", "finite", "nans", "positive_infinities", "negative_infinities",
-)  # fmt: skip
-
-# Parts as the columns `ROLLUP`.
-AS_ROLLUP = ", ".join(
-    [f"if(finite = 0, {_NONE[name]}, {_FOUR[name]}) AS {name}" for name in _FOUR]
-    + ["total AS sum", *ROLLUP[-4:]]
-)
+# Names of a column's numbers, in order.
+ROLLUP = (*_NONE, *_COUNTS)
 
 
-def as_bucket(unit: int) -> str:
-    """Parts as columns of an answer, x in units of the axis."""
-    four = [
-        f"if(finite = 0, nan, {sql}{f' / {unit}' if name.endswith('_x') else ''}) AS {name}"
-        for name, sql in _FOUR.items()
-    ]
+def _as_rollup(made: dict[str, str]) -> str:
     return ", ".join(
         [
-            *four,
-            "total AS sum_y",
-            "finite AS finite_count",
-            "nans AS nan_count",
-            "positive_infinities AS positive_infinity_count",
-            "negative_infinities AS negative_infinity_count",
+            f"if(finite = 0, {none}, {made.get(name, name)}) AS {name}"
+            for name, none in _NONE.items()
         ]
+        + list(_COUNTS)
     )
 
 
-def rollup_as_bucket(unit: int) -> str:
-    """A row of `rollups` that is a column as it is."""
-    four = [
-        f"if(finite = 0, nan, {name}{f' / {unit}' if name.endswith('_x') else ''}) AS a_{name}"
-        for name in _FOUR
-    ]
-    return ", ".join([*four, "sum", *ROLLUP[-4:]])
+OF_EXTREMES = _as_rollup(_EXTREMES)
+OF_GATHERED = _as_rollup(_ENDS | _EXTREMES)

@@ -15,6 +15,9 @@ from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_store.selects.rolled import Rolled, Series, Stretch
 from naiad_store.selects.rolling import TIERS
 
+# Tiers from which is gathered what is less than a bucket of another one: each of them is a read.
+_FOR_ENDS = (0, 5)
+
 
 class Rows(NamedTuple):
     """Rows of `rollups` with buckets [low, high) of 2**k micro-steps."""
@@ -75,6 +78,17 @@ def zones(
         yield Zone(run, max(begin, shared_to), end, depth, False)
 
 
+class _At(NamedTuple):
+    """Of whose columns is spoken, and in which stretch."""
+
+    place: int
+    path: str
+    zone: Zone
+    stretch: Stretch
+    # Nothing of the place is behind the stretch.
+    last: bool
+
+
 @dataclass(slots=True)
 class Pieces:
     """Of the columns of 2**k micro-steps in [begin, end), which lie on their edges."""
@@ -86,9 +100,17 @@ class Pieces:
     points: list[Points]
 
     def add(
-        self, place: int, path: str, zone: Zone, known: Rolled | None, last: int | None
+        self,
+        place: int,
+        path: str,
+        zone: Zone,
+        known: Rolled | None,
+        last: int | None,
+        *,
+        alone: bool = False,
     ) -> None:
-        """`last`: of the source's series the highest step, where that is known."""
+        """`last`: of the source's series the highest step, where that is known. `alone`: it is
+        the only zone of the place."""
         begin, end = max(zone.begin, self.begin), min(zone.end, self.end)
         if begin >= end:
             return
@@ -105,72 +127,70 @@ class Pieces:
                 break
             inside = max(begin, stretch.begin), min(end, stretch.end)
             if inside[0] < inside[1]:
-                self._stretch(place, path, zone, stretch, inside, known.dirty)
+                nothing_behind = alone and stretch.end == known.end >= end
+                at = _At(place, path, zone, stretch, nothing_behind)
+                self._stretch(at, inside, known.dirty)
 
     def _points(self, place: int, path: str, zone: Zone, begin: int, end: int) -> None:
         if begin < end:
             self.points.append(Points(place, path, zone.run, begin, end, zone.depth, zone.shared))
 
-    def _stretch(
-        self,
-        place: int,
-        path: str,
-        zone: Zone,
-        stretch: Stretch,
-        inside: tuple[int, int],
-        dirty: Sequence[tuple[int, int]],
-    ) -> None:
+    def _stretch(self, at: _At, inside: tuple[int, int], dirty: Sequence[tuple[int, int]]) -> None:
         begin, end = inside
-        if stretch.k > self.k:
-            self._points(place, path, zone, begin, end)
+        tier = self.k - at.stretch.k
+        if tier < 0:
+            self._points(at.place, at.path, at.zone, begin, end)
             return
-        level = max(number for number, tier in enumerate(TIERS) if stretch.k + tier <= self.k)
+        tier = min(tier, TIERS[-1])
         for dirty_begin, dirty_end in dirty:
             low, high = max(begin, dirty_begin), min(end, dirty_end)
             if low < high:
-                self._clean(place, path, zone, stretch, begin, low, level)
-                self._points(place, path, zone, low, high)
+                self._clean(at, begin, low, tier)
+                self._points(at.place, at.path, at.zone, low, high)
                 begin = high
-        self._clean(place, path, zone, stretch, begin, end, level)
+        self._clean(at, begin, end, tier)
 
-    def _clean(
-        self, place: int, path: str, zone: Zone, stretch: Stretch, begin: int, end: int, level: int
-    ) -> None:
-        """From coarse to fine: what no whole bucket of a tier covers is left to the next."""
+    def _clean(self, at: _At, begin: int, end: int, tier: int | None) -> None:
+        """From coarse to fine: what no whole bucket of a tier covers is left to a finer one."""
         if begin >= end:
             return
-        if level < 0:
-            self._points(place, path, zone, begin, end)
+        if tier is None:
+            self._points(at.place, at.path, at.zone, begin, end)
             return
-        k = stretch.k + TIERS[level]
+        stretch = at.stretch
+        finer = max((one for one in _FOR_ENDS if one < tier), default=None)
+        k = stretch.k + tier
         low, high = begin >> k, end >> k
-        if low << k < begin and begin != stretch.since:
+        cut = low << k < begin
+        if cut and begin != stretch.since:
             # Of this bucket the edition has more than these points.
             low += 1
+            cut = False
+        # Of the bucket in which the edition ends it has no more than these.
+        ends = high << k < end and end == stretch.until
+        if ends:
+            high += 1
         if low >= high:
-            self._clean(place, path, zone, stretch, begin, end, level - 1)
+            self._clean(at, begin, end, finer)
             return
-        if low << k < begin:
-            self._rows(place, path, zone, stretch, k, low, low + 1, False)
+        if cut:
+            self._rows(at, k, low, low + 1, False)
             low += 1
         else:
-            self._clean(place, path, zone, stretch, begin, low << k, level - 1)
-        self._rows(place, path, zone, stretch, k, low, high, k == self.k)
-        self._clean(place, path, zone, stretch, high << k, end, level - 1)
+            self._clean(at, begin, low << k, finer)
+        whole = k == self.k
+        if ends and not at.last and low < high:
+            self._rows(at, k, high - 1, high, False)
+            self._rows(at, k, low, high - 1, whole)
+        else:
+            self._rows(at, k, low, high, whole)
+        if not ends:
+            self._clean(at, high << k, end, finer)
 
-    def _rows(
-        self,
-        place: int,
-        path: str,
-        zone: Zone,
-        stretch: Stretch,
-        k: int,
-        low: int,
-        high: int,
-        whole: bool,
-    ) -> None:
+    def _rows(self, at: _At, k: int, low: int, high: int, whole: bool) -> None:
         if low < high:
-            self.rows.append(Rows(place, path, zone.run, k, stretch.edition, low, high, whole))
+            edition = at.stretch.edition
+            self.rows.append(Rows(at.place, at.path, at.zone.run, k, edition, low, high, whole))
 
 
 def neighbours(pieces: Sequence[Points], most: int) -> list[list[Points]]:

@@ -17,7 +17,8 @@ ROLLED = pa.schema(
     [("project", pa.string()), ("path", pa.string()), ("run", pa.uint64()), ("begin", pa.int64()),
      ("end", pa.int64()), ("since", pa.int64()), ("lowest", pa.int64()), ("k", pa.uint8()),
      ("edition", pa.uint64()), ("points", pa.uint64()), ("marks_through", pa.uint64()),
-     ("log_partition", pa.uint32()), ("version", pa.uint64())]
+     ("log_partition", pa.uint32()), ("form", pa.uint8()), ("until", pa.int64()),
+     ("version", pa.uint64())]
 )  # fmt: skip
 MARKS = pa.schema(
     [("project", pa.string()), ("path", pa.string()), ("run", pa.uint64()),
@@ -26,9 +27,14 @@ MARKS = pa.schema(
 )  # fmt: skip
 # Of versions, above the count.
 EPOCH_SHIFT = 40
+# Of what is rolled now. Another choice of tiers is another form.
+FORM = 2
+# Seconds for which what `rolled` says can be counted on: what it names is there for longer, and so
+# are the marks.
+GOOD_FOR = 600.0
 
 COUNTING = f"""
-    (log_partition, bitShiftRight(version, {EPOCH_SHIFT})) IN
+    form = {FORM} AND (log_partition, bitShiftRight(version, {EPOCH_SHIFT})) IN
     (SELECT log_partition, max(epoch) FROM rollers GROUP BY log_partition)
 """
 
@@ -46,6 +52,7 @@ class Stretch:
     points: int
     marks_through: int
     log_partition: int
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +128,19 @@ def frontiers(store: Store, runs: Iterable[int]) -> tuple[dict[Series, int], set
 def stretches(
     store: Store,
     project: str,
-    runs: Sequence[int],
+    runs: Sequence[int] | None,
     paths: Sequence[str],
     settings: Mapping[str, object] | None = None,
 ) -> dict[Series, list[Stretch]]:
-    """Of each of these series, by their beginnings."""
+    """Of each of these series, by their beginnings; without `runs` those of all."""
+    among = "" if runs is None else " AND run IN {runs:Array(UInt64)}"
     table = store.query(
         "SELECT path, run, begin, end, since, lowest, k, edition, points, marks_through,"
-        " log_partition FROM rolled FINAL"
+        " log_partition, until FROM rolled FINAL"
         " WHERE project = {project:String} AND path IN {paths:Array(String)}"
-        f" AND run IN {{runs:Array(UInt64)}} AND begin < end AND {COUNTING}"
+        f"{among} AND begin < end AND {COUNTING}"
         " ORDER BY path, run, begin",
-        {"project": project, "runs": list(runs), "paths": list(paths)},
+        {"project": project, "runs": list(runs or ()), "paths": list(paths)},
         settings,
     )
     found: dict[Series, list[Stretch]] = {}
@@ -144,13 +152,13 @@ def stretches(
 def rolled(
     store: Store,
     project: str,
-    runs: Sequence[int],
+    runs: Sequence[int] | None,
     paths: Sequence[str],
     settings: Mapping[str, object] | None = None,
 ) -> dict[Series, Rolled]:
-    """Of those series that are rolled at all. Marks are asked for after the stretches, so that
-    none is missing that a stretch has not dealt with."""
-    if not runs or not paths:
+    """Of those series that are rolled at all; without `runs` of all runs'. Marks are asked for
+    after the stretches, so that none is missing that a stretch has not dealt with."""
+    if (runs is not None and not runs) or not paths:
         return {}
     found = stretches(store, project, runs, paths, settings)
     if not found:

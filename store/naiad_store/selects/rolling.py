@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from naiad_proto.steps import MAX_MICRO_STEP
-from naiad_store.selects.m4 import AS_ROLLUP, GATHERED, NEUTRAL, OF_POINTS, OF_ROLLUP, ROLLUP
+from naiad_store.selects.m4 import GATHERED, OF_EXTREMES, OF_GATHERED, OF_POINTS, ROLLUP
 from naiad_store.selects.numbering import NONE, number_of, rounds
 from naiad_store.selects.rolled import COUNTING, Series
 from naiad_store.selects.scope import PREVIEW
 from naiad_store.selects.steps import decimal
 from naiad_store.store import Store
 
-# How much wider the buckets of each tier are than a stretch's own, as powers of two. Columns are
-# gathered from the coarsest that is fine enough; one that is as fine as they are is read as it is.
-TIERS = (0, 2, 5, 10)
+# How much wider the buckets of each tier are than a stretch's own, as powers of two. Each column
+# of a chart that is fine enough to need rollups is a row of one of them as it is: gathering
+# columns from finer rows took longer than all the rest of a chart. Together the tiers are as many
+# rows again as the first one.
+TIERS = tuple(range(11))
+# Tiers that are made of another one at once: it, and those.
+_MADE = ((0, (1, 2, 3, 4, 5)), (5, (6, 7, 8, 9, 10)))
 
 # One thread: it works beside everything else, and is not in a hurry.
 _MODEST = "SETTINGS max_threads = 1, max_insert_threads = 1"
@@ -26,7 +29,8 @@ _MODEST = "SETTINGS max_threads = 1, max_insert_threads = 1"
 @dataclass(frozen=True, slots=True)
 class Job:
     """A stretch of a series to be rolled: micro-steps from `begin` up to, and without, `end`, as
-    rows of `edition`, of which there are some from `since` to `begin` already."""
+    rows of `edition`, of which there are some from `since` to `begin` already. `last`: there
+    will be none behind."""
 
     run: int
     path: str
@@ -35,6 +39,7 @@ class Job:
     since: int
     k: int
     edition: int
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,68 +85,81 @@ def _roll(store: Store, project: str, jobs: Sequence[Job]) -> None:
         f"""
         INSERT INTO rollups (project, path, k, run, edition, bucket, {", ".join(ROLLUP)})
         SELECT {{project:String}}, {_of_job("paths")}, {_of_job("ks")}, {_of_job("runs")},
-            {_of_job("editions")}, bucket, {AS_ROLLUP}
+            {_of_job("editions")}, bucket, {OF_EXTREMES}
         FROM (
-            SELECT n, bucket, {NEUTRAL}
-            FROM (
-                SELECT n, bitShiftRight(x, k) AS bucket, {OF_POINTS}
-                FROM ({_points_of(jobs, given, final=True)}) GROUP BY n, bucket
-            )
+            SELECT n, bitShiftRight(x, k) AS bucket, {OF_POINTS}
+            FROM ({_points_of(jobs, given, final=True)}) GROUP BY n, bucket
         ) {_MODEST}
         """,
         given,
     )
-    for below, tier in itertools.pairwise(TIERS):
-        jobs = [wider for job in jobs for wider in _wider(job, tier - below)]
-        if jobs:
-            _roll_tier(store, project, jobs, tier - below)
+    for below, tiers in _MADE:
+        _roll_tiers(store, project, jobs, below, tiers)
 
 
-def _wider(job: Job, by: int) -> list[Job]:
-    """What this job completes of the tier above. Only there an edition begins in the middle of
-    a bucket: its rows of that bucket are of its own points."""
-    k = job.k + by
-    end = job.end >> k << k
+def _completed(job: Job, tier: int) -> tuple[int, int]:
+    """Micro-steps [begin, end) of what this job completes of a tier. Only in tiers an edition
+    begins or ends in the middle of a bucket: its rows of that bucket are of its own points."""
+    k = job.k + tier
+    if k > 62:
+        return (0, 0)
+    end = job.end if job.last else job.end >> k << k
     begin = max(job.begin >> k << k, job.since)
-    if end <= begin or k > 62:
-        return []
-    return [Job(job.run, job.path, begin, end, job.since, k, job.edition)]
+    return (begin, end) if begin < end else (0, 0)
 
 
-def _roll_tier(store: Store, project: str, jobs: Sequence[Job], finer: int) -> None:
-    """`k` of the jobs is that of the tier that is made, from the one `finer` below."""
-    given: dict[str, object] = {"project": project}
-    given |= {
+def _roll_tiers(
+    store: Store, project: str, jobs: Sequence[Job], below: int, tiers: Sequence[int]
+) -> None:
+    """`tiers` of these jobs, no two of one series, from the rows of tier `below`."""
+    # Of each job what each tier wants of the rows below, as numbers of their buckets.
+    wanted = {
+        job: [
+            (begin >> (job.k + below), -(-end >> (job.k + below)))
+            for begin, end in (_completed(job, tier) for tier in tiers)
+        ]
+        for job in jobs
+    }
+    jobs = [job for job in jobs if any(low < high for low, high in wanted[job])]
+    if not jobs:
+        return
+    some = [ends for job in jobs for ends in wanted[job] if ends[0] < ends[1]]
+    given: dict[str, object] = {
+        "project": project,
         "ks": [job.k for job in jobs],
         "runs": [job.run for job in jobs],
         "paths": [job.path for job in jobs],
         "editions": [job.edition for job in jobs],
-        "lows": [job.begin >> (job.k - finer) for job in jobs],
-        "highs": [job.end >> (job.k - finer) for job in jobs],
-        "below": sorted({job.k - finer for job in jobs}),
+        "lows": [low for job in jobs for low, _ in wanted[job]],
+        "highs": [high for job in jobs for _, high in wanted[job]],
+        "below": sorted({job.k + below for job in jobs}),
         "some": sorted({job.path for job in jobs}),
-        "low": min(job.begin >> (job.k - finer) for job in jobs),
-        "high": max(job.end >> (job.k - finer) for job in jobs),
+        "low": min(low for low, _ in some),
+        "high": max(high for _, high in some),
     }
     number = number_of([(job.run, job.path) for job in jobs], given)
+    ends = f"n * {len(tiers)} + tier - {tiers[0] - 1}"
     store.command(
         f"""
         INSERT INTO rollups (project, path, k, run, edition, bucket, {", ".join(ROLLUP)})
-        SELECT {{project:String}}, {_of_job("paths")}, {_of_job("ks")}, {_of_job("runs")},
-            {_of_job("editions")}, wider, {AS_ROLLUP}
+        SELECT {{project:String}}, {_of_job("paths")}, {_of_job("ks")} + tier,
+            {_of_job("runs")}, {_of_job("editions")}, wider, {OF_GATHERED}
         FROM (
-            SELECT n, bitShiftRight(bucket, {finer}) AS wider, {GATHERED}
+            SELECT n, tier, bitShiftRight(bucket, tier - {below}) AS wider, {GATHERED}
             FROM (
-                SELECT {number} AS n, k, edition, bucket, {OF_ROLLUP} FROM rollups
-                WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
-                    AND k IN {{below:Array(UInt8)}} AND run IN {{runs:Array(UInt64)}}
-                    AND bucket >= {{low:Int64}} AND bucket < {{high:Int64}}
+                SELECT *, arrayJoin({list(tiers)}) AS tier
+                FROM (
+                    SELECT {number} AS n, k, edition, bucket, {", ".join(ROLLUP)} FROM rollups
+                    WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
+                        AND k IN {{below:Array(UInt8)}} AND run IN {{runs:Array(UInt64)}}
+                        AND bucket >= {{low:Int64}} AND bucket < {{high:Int64}}
+                )
+                WHERE n != {NONE} AND edition = {_of_job("editions")}
+                    AND k = {_of_job("ks")} + {below}
             )
-            WHERE n != {NONE} AND edition = {_of_job("editions")}
-                AND k = {_of_job("ks")} - {finer}
-                AND bucket >= arrayElement({{lows:Array(Int64)}}, n + 1)
-                AND bucket < arrayElement({{highs:Array(Int64)}}, n + 1)
-            GROUP BY n, wider
+            WHERE bucket >= arrayElement({{lows:Array(Int64)}}, {ends})
+                AND bucket < arrayElement({{highs:Array(Int64)}}, {ends})
+            GROUP BY n, tier, wider
         ) {_MODEST}
         """,
         given,

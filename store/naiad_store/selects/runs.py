@@ -14,11 +14,13 @@ from naiad_store.selects.patterns import matching
 from naiad_store.store import Store
 
 _COLUMNS = """
-    run, run_id, experiment, created_at, owner, fork_run_id, fork_step, inherit_configs, version
+    run, run_id, incarnation, experiment, created_at, owner, fork_run_id, fork_step,
+    inherit_configs, version
 """
 _RUNS = """
     SELECT
-        r.run AS run, r.run_id AS run_id, n.text AS experiment, r.created_at AS created_at,
+        r.run AS run, r.run_id AS run_id, r.incarnation AS incarnation, n.text AS experiment,
+        r.created_at AS created_at,
         r.owner AS owner, r.fork_run_id AS fork_run_id,
         reinterpret(r.fork_step, 'Int64') AS fork_step, r.inherit_configs AS inherit_configs,
         r.version AS version
@@ -31,6 +33,13 @@ _RUNS = """
 _LIVES = """
     SELECT run, 1 AS lived, state, reason, last_seen_at, ended_at
     FROM view_run_lives WHERE project = {project:String}
+"""
+_TRASHED = """
+    SELECT run, 1 AS trashed, deleted_at, toString(deleted_by) AS deleted_by
+    FROM (
+        SELECT run, state, deleted_at, deleted_by FROM tombstones FINAL
+        WHERE project = {project:String}
+    ) WHERE state = 'trash'
 """
 
 
@@ -98,7 +107,7 @@ def choose(store: Store, project: str, which: Which, *, now: float | None = None
         from naiad_store.selects.filters import condition_of
 
         condition = condition_of(store, project, which, parameters, now)
-        sql = with_lives(sql, lives=condition.lives)
+        sql = with_facts(sql, lives=condition.lives, trash=condition.trash)
     where = f"WHERE {condition.sql}" if condition else ""
     return store.query(
         f"""
@@ -144,18 +153,27 @@ def fork_rows(table: pa.Table) -> list[RunRow]:
     return run_rows(table.filter(pc.not_equal(table.column("fork_run_id"), "")))
 
 
-def with_lives(runs: str = _RUNS, *, lives: bool, among: str = "1") -> str:
-    """SQL of `runs`, and with `lives` of what their writers say of them: lived (whether a writer
-    has been seen), state, reason, last_seen_at, ended_at. `among` is a condition on `run`."""
+def with_facts(
+    runs: str = _RUNS, *, lives: bool = False, trash: bool = False, among: str = "1"
+) -> str:
+    """SQL of `runs`; with `lives` and of what their writers say of them: lived (whether a writer
+    has been seen), state, reason, last_seen_at, ended_at; with `trash` and of how they came there:
+    trashed (whether they are there), deleted_at, deleted_by. `among` is a condition on `run`."""
     found = f"SELECT * FROM ({runs}) WHERE {among}"
-    if not lives:
-        return found
-    return f"""
-        SELECT
-            b.*, l.lived AS lived, l.state AS state, l.reason AS reason,
-            l.last_seen_at AS last_seen_at, l.ended_at AS ended_at
-        FROM ({found}) AS b LEFT JOIN ({_LIVES} AND {among}) AS l ON l.run = b.run
-    """
+    if lives:
+        found = f"""
+            SELECT
+                b.*, l.lived AS lived, l.state AS state, l.reason AS reason,
+                l.last_seen_at AS last_seen_at, l.ended_at AS ended_at
+            FROM ({found}) AS b LEFT JOIN ({_LIVES} AND {among}) AS l ON l.run = b.run
+        """
+    if trash:
+        found = f"""
+            SELECT
+                b.*, t.trashed AS trashed, t.deleted_at AS deleted_at, t.deleted_by AS deleted_by
+            FROM ({found}) AS b LEFT JOIN ({_TRASHED} AND {among}) AS t ON t.run = b.run
+        """
+    return found
 
 
 def _named(which: Which, parameters: dict[str, object]) -> str:

@@ -12,7 +12,7 @@ from naiad_store.selects.steps import decimal
 from naiad_store.store import Store
 
 # A preview stands for its point until the committed one comes.
-PREVIEW = "bitShiftRight(version, 127) = 0"
+PREVIEW = "committed = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,18 @@ class Scope:
             [run for run, _ in chosen],
             None if self.stretches is None else [s for s in self.stretches if s.place in places],
             [place for _, place in chosen],
+        )
+
+    def in_order(self, places: Sequence[int]) -> Scope:
+        """The same runs, all of them, numbered in the order in which these are their places."""
+        number_of = {place: number for number, place in enumerate(places)}
+        stretches = self.stretches
+        return Scope(
+            self.project,
+            [self.runs[place] for place in places],
+            None
+            if stretches is None
+            else [one._replace(place=number_of[one.place]) for one in stretches],
         )
 
     @property

@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
+from naiad_proto import packed
 from naiad_proto.steps import MAX_MICRO_STEP, MICRO
+from naiad_store.errors import StoreUnavailable
 from naiad_store.selects.gathering import Gathering
-from naiad_store.selects.grid import BUCKETS, WORDS, Grid
+from naiad_store.selects.grid import Grid
 from naiad_store.selects.pieces import Pieces, Zone, zones
-from naiad_store.selects.rolled import Rolled, Series, rolled
+from naiad_store.selects.rolled import GOOD_FOR, Rolled, Series, rolled
 from naiad_store.selects.rolling import count
 from naiad_store.selects.scope import PREVIEW, Scope
 from naiad_store.store import Store
 
+# Points in a column, about, up to which the points themselves are handed out: with more of them
+# columns are less to send.
+_FEW = 3
+# So many tiers finer than buckets: a column has two points of what they hold, about.
+_MUCH_FINER = 5
+# Blocks of a size that is worth handing over.
+_BLOCKS = {"max_block_size": 65_536, "preferred_block_size_bytes": 16_000_000}
 
-def step_buckets(
+
+@dataclass(frozen=True, slots=True)
+class PackedBuckets:
+    """What `naiad_proto.packed.unpacked` makes columns of. A row's series is the path's number
+    * len(places) + the run's, as they stand here."""
+
+    grid: packed.Grid
+    # In the order in which the store has the runs, so that rows mostly come in theirs.
+    places: Sequence[int]
+    paths: Sequence[str]
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def packed_buckets(
     store: Store,
     scope: Scope,
     paths: Sequence[str],
@@ -27,12 +51,14 @@ def step_buckets(
     columns: int,
     previews: bool,
     settings: Mapping[str, object] | None,
-) -> Iterator[pa.RecordBatch]:
-    """`begin`, `end`: micro-steps, both in, None for where there are points. Batches as
-    `BUCKETS`, in order."""
+) -> PackedBuckets | None:
+    """`begin`, `end`: micro-steps, both in, None for where there are points. Batches come while
+    they are read, in any order. None where there is nothing."""
     paths = sorted(set(paths))
+    places = places_by_key(scope)
+    scope = scope.in_order(places)
     if not paths or not scope.runs:
-        return
+        return None
     question = _Question(store, scope, paths, settings)
     if not previews:
         # A preview is in no rollup.
@@ -40,13 +66,17 @@ def step_buckets(
     if begin is None or end is None:
         ends = question.ends(previews)
         if ends is None:
-            return
+            return None
         begin = ends[0] if begin is None else begin
         end = ends[1] if end is None else end
     if end < begin:
-        return
-    grid = Grid.over(begin, end, columns)
-    yield from question.answer(grid, previews)
+        return None
+    return question.answer(Grid.over(begin, end, columns), previews, places)
+
+
+def places_by_key(scope: Scope) -> list[int]:
+    """Of a packed answer about all runs of a scope, `places`."""
+    return sorted(range(len(scope.runs)), key=lambda place: scope.runs[place])
 
 
 class _Question:
@@ -61,11 +91,14 @@ class _Question:
         self._scope = scope
         self._paths = paths
         self._settings = settings
+        self._looked_at = time.monotonic()
         self._known: dict[Series, Rolled] = {}
         # The highest step of each rolled series, where `series` has it.
         self._last: dict[Series, int] = {}
         # place -> (run, until) from the run itself back.
         self._sources: dict[int, list[tuple[int, int]]] = {}
+        # Rows of what is read from points alone, where they were counted.
+        self._rows: int | None = None
         # path -> places of which one source at least is rolled.
         self._rolled: dict[str, set[int]] = {}
 
@@ -127,6 +160,7 @@ class _Question:
                 f"SELECT count() AS rows, min(x) AS low, max(x) AS high FROM ({sql})",
                 given, self._settings,
             ).to_pylist()  # fmt: skip
+            self._rows = (self._rows or 0) + int(found["rows"])
             if found["rows"]:
                 lows.append(found["low"])
                 highs.append(found["high"])
@@ -186,24 +220,49 @@ class _Question:
 
     # --- the answer ---------------------------------------------------------------------------
 
-    def answer(self, grid: Grid, previews: bool) -> Iterator[pa.RecordBatch]:
-        gathering = Gathering(self._scope.project, self._paths, grid.k)
+    def answer(self, grid: Grid, previews: bool, places: Sequence[int]) -> PackedBuckets | None:
+        columns = packed.Grid(grid.k, grid.first, MICRO)
+        pieces = self._pieces(grid) if self._known else None
+        as_points = self._few_points(grid, pieces)
+        gathering = Gathering(
+            self._scope.project, self._paths, len(places), columns, as_points=as_points
+        )
         for part, paths in self._parts():
             gathering.add_points_of(part, paths, grid.low, grid.high + 1, previews=previews)
-        if self._known:
-            gathering.add(self._pieces(grid))
+        if pieces is not None:
+            gathering.add(pieces)
         sql = gathering.sql()
         if not sql:
-            return
-        batches = self._store.stream(
-            sql,
-            gathering.parameters,
-            self._settings,
-        )
-        names = pa.array(self._paths, pa.string())
-        for batch in batches:
+            return None
+        schema = packed.POINTS if as_points else packed.columns_schema(grid.k)
+        batches = self._batches(sql, gathering.parameters, schema)
+        return PackedBuckets(columns, places, self._paths, schema, batches)
+
+    def _batches(
+        self, sql: str, parameters: Mapping[str, object], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        settings = {**_BLOCKS, **(self._settings or {})}
+        for number, batch in enumerate(self._store.stream(sql, parameters, settings)):
+            # All that is read was there when the first of it came.
+            if not number and time.monotonic() - self._looked_at > GOOD_FOR and self._known:
+                raise StoreUnavailable(
+                    f"a chart took more than {GOOD_FOR:g} s, in which the rollups that it is made"
+                    " of may have been replaced; ask again"
+                )
             if batch.num_rows:
-                yield _as_buckets(batch, names, grid.k)
+                yield pa.record_batch(batch.columns, schema=schema)
+
+    def _few_points(self, grid: Grid, pieces: Pieces | None) -> bool:
+        """Whether columns have hardly more than a point each, as far as that is known."""
+        if pieces is not None:
+            finest = min(stretch.k for known in self._known.values() for stretch in known.stretches)
+            if pieces.rows or finest - grid.k < _MUCH_FINER:
+                return False
+        series = sum(len(part.runs) * len(paths) for part, paths in self._parts())
+        if not series:
+            return True
+        columns = grid.last - grid.first + 1
+        return self._rows is not None and self._rows <= _FEW * columns * series
 
     def _pieces(self, grid: Grid) -> Pieces:
         pieces = Pieces(grid.k, max(grid.low, 0), grid.high + 1, [], [])
@@ -219,18 +278,8 @@ class _Question:
                     found = zones(sources, path, own_lowest)
                 for zone in found:
                     series = (zone.run, path)
-                    pieces.add(place, path, zone, self._known.get(series), self._last.get(series))
+                    pieces.add(
+                        place, path, zone, self._known.get(series), self._last.get(series),
+                        alone=len(sources) == 1,
+                    )  # fmt: skip
         return pieces
-
-
-def _as_buckets(batch: pa.RecordBatch, names: pa.Array, k: int) -> pa.RecordBatch:
-    series = batch.column(0).to_numpy()
-    column = batch.column(1).to_numpy()
-    place, path = np.divmod(series, np.uint32(len(names)))
-    of_path = pa.DictionaryArray.from_arrays(path.astype(np.int32), names)
-    arrays = [
-        pa.array(place), of_path.cast(WORDS),
-        pa.array((column << k) / MICRO), pa.array(((column + 1) << k) / MICRO),
-    ]  # fmt: skip
-    arrays += batch.columns[2:]
-    return pa.record_batch(arrays, schema=BUCKETS)

@@ -26,6 +26,7 @@ from naiad_state import breaker as breaker_module
 
 NAN = float("nan")
 PROJECT, RUN = "team/vision", "run-1"
+EPOCH = 7
 # Seconds: these are tests of what is there, not of how soon.
 PATIENCE = 10.0
 
@@ -246,7 +247,7 @@ def test_what_waits_is_bounded_and_newer_news_stay(monkeypatch: pytest.MonkeyPat
     gathering = Gathering()
 
     def gather(run_id: str, data: dict[str, list[float]], step: float = 0) -> None:
-        pen = Pen(run_id=run_id, writer_id="w" * 32)
+        pen = Pen(run_id=run_id, writer_id="w" * 32, epoch=EPOCH)
         for record in as_records(pen.metrics(data, first_step=step)):
             gathering.add(record)
 
@@ -256,7 +257,7 @@ def test_what_waits_is_bounded_and_newer_news_stay(monkeypatch: pytest.MonkeyPat
     gather("one", {"a": [9], "c": [9]}, step=4)
     gather("three", {"a": [3]})
     gathering.put_back(taken)
-    left = {run: news.values for (_, run), news in gathering.take().items()}
+    left = {run: news.parts[EPOCH].values for (_, run), news in gathering.take().items()}
     assert list(left) == ["one", "three"]
     assert {path: (at.step, at.value) for path, at in left["one"].items()} == {
         "a": (5_000_000, 1),

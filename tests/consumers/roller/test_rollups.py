@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support_query import Spool
-from support_rolling import Failing, Owner, raster
+from support_rolling import Failing, Owner, assert_nothing_superseded, raster
 
 from naiad_consumers.roller import planning
 from naiad_store import Store, StoreUnavailable
+from naiad_store.collecting import Collector
 from naiad_store.selects.buckets import metric_buckets
 from naiad_store.selects.runs import Which, select_runs
 from naiad_store.selects.scope import Scope
@@ -47,6 +48,11 @@ class Story:
     truth: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
     written: list[Any] = field(default_factory=list)
     earlier: Owner | None = None
+    collector: Collector = field(init=False)
+
+    def __post_init__(self) -> None:
+        # It removes what it has found twice.
+        self.collector = Collector(self.store, delay=0.0, share=0.0)
 
     @classmethod
     def begin(cls, store: Store, fork_at: int | None) -> Story:
@@ -184,6 +190,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("roll"), st.just(0), st.just(0)),
     st.tuples(st.just("cut off"), st.sampled_from([0, 1]), st.just(0)),
     st.tuples(st.just("restart"), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("sweep"), st.just(0), st.just(0)),
     st.tuples(st.just("check"), st.sampled_from([1, 7, 100, 1000]), st.integers(0, 2**32)),
 )
 
@@ -221,6 +228,8 @@ def _play(story: Story, width: int, operations: list[tuple[str, int, int]]) -> N
                     contextlib.suppress(StoreUnavailable),
                 ):
                     story.owner.roll()
+            case "sweep":
+                story.collector.collect()
             case "restart":
                 before = story.owner
                 story.owner = Owner(story.failing)
@@ -254,6 +263,13 @@ def _tell(store: Store, fork: float | None, width: int, operations: Any) -> Stor
     _play(story, width, operations)
     for columns, zoom in itertools.product((1, 9, 250), (None, (0.2, 0.7), (0.9, 1.0))):
         story.check(columns, zoom)
+    # Whatever was cut off, nobody goes on with it.
+    story.owner = Owner(story.failing)
+    story.owner.roll()
+    for _ in range(2):
+        story.collector.collect()
+    assert_nothing_superseded(story.store, story.project)
+    story.check(9, None)
     return story
 
 
@@ -309,8 +325,9 @@ def test_a_story_in_which_everything_happens(store: Store) -> None:
             ("grow", 3000, 1), ("roll", 0, 0), ("check", 7, 4), ("late", 20, 7), ("check", 7, 5),
             ("grow", 2500, 3), ("roll", 0, 0), ("cut off", 0, 0), ("grow", 2000, 11),
             ("late", 9, 13), ("cut off", 1, 0), ("check", 100, 1), ("restart", 3, 0),
-            ("check", 7, 2), ("roll", 0, 0), ("late", 5, 29), ("grow", 3000, 7), ("roll", 0, 0),
-            ("check", 1000, 6), ("restart", 1, 0), ("roll", 0, 0),
+            ("check", 7, 2), ("sweep", 0, 0), ("roll", 0, 0), ("late", 5, 29), ("sweep", 0, 0),
+            ("grow", 3000, 7), ("roll", 0, 0), ("check", 1000, 6), ("restart", 1, 0),
+            ("roll", 0, 0),
         ],
     )  # fmt: skip
     tiers = story.store.query(

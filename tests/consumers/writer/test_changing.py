@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from datetime import UTC, datetime
 
 import pytest
 from support_changes import Stepping, change_batch, parsed, points_batch, writer_id
@@ -17,7 +18,9 @@ from naiad_store.contents import WITH_RUNS
 from naiad_store.lives import CHANGES
 from naiad_store.purging import leftovers, rewrite
 from naiad_store.selects import watermarks
-from naiad_store.selects.attributes import has_file
+from naiad_store.selects.attributes import What, has_file
+from naiad_store.selects.derived import DERIVED, derived_columns, derived_names
+from naiad_store.selects.projects import Project, Retention, described
 from naiad_store.selects.runs import Which, has_project, projects, select_runs
 
 _NUMBERS = itertools.count(1)
@@ -134,6 +137,56 @@ def test_a_purge_on_a_cluster_leaves_nothing(sharded_url: str, project: str) -> 
         assert leftovers(store, project, [key]) == {}
         assert rewrite(store) > 0
         assert leftovers(store, project, [other]) == there
+
+
+def say_of_the_trash(store: Store, writer: Stepping, project: str) -> None:
+    """What readers are told of two runs there that had one id, and of their project."""
+    take(writer, points_batch(project, "a", 1, [0]), points_batch(project, "b", 2, [0]))
+    assert described(store, [project]) == [Project(project, 2, 0, None)]
+    take(writer, change_batch(project, "a", 3, **DELETE))
+    take(writer, points_batch(project, "a", 10, [0]))
+    take(writer, change_batch(project, "a", 11, **DELETE))
+    said = pb.SetRetention(days=3, trash_days=0)
+    take(writer, change_batch(project, "", 12, set_retention=said))
+    when = datetime.fromtimestamp(5, UTC)
+    (found,) = described(store, [project])
+    assert found == Project(project, 1, 2, Retention(3, 0, when, "ann"))
+    assert found in described(store)
+    assert described(store, ["nobody/knows"]) == []
+    runs = select_runs(store, project, Which(in_trash=True))
+    runs += select_runs(store, project, Which())
+    names = {name.path: name for name in DERIVED if DERIVED[name].trash}
+    keys = [run.run for run in runs]
+    columns = derived_columns(store, project, keys, list(names.values()))
+    told = {path: columns[name].to_pylist() for path, name in names.items()}
+    assert told["sys/trashed_time"] == [when, when, None]
+    assert told["sys/trashed_by"] == ["ann", "ann", None]
+    first, second, other = told["sys/incarnation"]
+    assert sorted([first, second])[0] == other == 0
+    again = max(first, second)
+    assert again > 0
+    for filter_, wanted in (
+        ("sys/incarnation == 0", {0}), (f"sys/incarnation == {again}", {again}),
+        ('sys/trashed_time < "2000-01-01" and sys/state == "running"', {0, again}),
+        ('not sys/trashed_by == "ann"', set()), ("sys/trashed_time exists", {0, again}),
+    ):  # fmt: skip
+        asked = Which(in_trash=True, filter=filter_)
+        assert {run.run for run in select_runs(store, project, asked)} == {
+            run_key(project, "a", incarnation) for incarnation in wanted
+        }
+    # Of runs that are not there it is asked only by name.
+    assert not {name.path for name in derived_names(store, What())} & names.keys()
+    assert {name.path for name in derived_names(store, What(), in_trash=True)} >= names.keys()
+
+
+def test_what_is_said_of_the_trash(store: Store, writer: Stepping, project: str) -> None:
+    say_of_the_trash(store, writer, project)
+
+
+@pytest.mark.long
+def test_what_is_said_of_the_trash_of_a_cluster(sharded_url: str, project: str) -> None:
+    with migrated(sharded_url) as store:
+        say_of_the_trash(store, Stepping(store), project)
 
 
 def test_what_answers_stand_on_changes_with_a_run(

@@ -745,3 +745,22 @@ ALTER TABLE `naiad`.`listening` ON CLUSTER '{cluster}' MODIFY SETTING fsync_afte
 
 ALTER TABLE `naiad`.`migrations` ON CLUSTER '{cluster}' MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1;
 
+ALTER TABLE `naiad`.`points` ON CLUSTER '{cluster}'
+    ADD COLUMN IF NOT EXISTS committed UInt8 DEFAULT bitShiftRight(version, 127) != 0
+    CODEC(ZSTD(1));
+
+ALTER TABLE `naiad`.`points` ON CLUSTER '{cluster}'
+    MODIFY COLUMN version UInt128 CODEC(ZSTD(3)),
+    MODIFY COLUMN value Float64 CODEC(Delta, ZSTD(1));
+
+ALTER TABLE `naiad`.`rollups` ON CLUSTER '{cluster}'
+    MODIFY COLUMN first_y Float64 CODEC(Delta, ZSTD(1)),
+    MODIFY COLUMN last_y Float64 CODEC(Delta, ZSTD(1)),
+    MODIFY COLUMN min_y Float64 CODEC(Delta, ZSTD(1)),
+    MODIFY COLUMN max_y Float64 CODEC(Delta, ZSTD(1)),
+    MODIFY COLUMN sum Float64 CODEC(Delta, ZSTD(1));
+
+ALTER TABLE `naiad`.`rolled` ON CLUSTER '{cluster}'
+    ADD COLUMN IF NOT EXISTS form UInt8 DEFAULT 1,
+    ADD COLUMN IF NOT EXISTS until Int64 DEFAULT 0;
+

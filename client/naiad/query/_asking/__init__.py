@@ -3,6 +3,7 @@
 from naiad.query._asking.arguments import Steps, micro_range
 from naiad.query._asking.charts import MAX_BUCKETS, Band, ChartQuestions, Smoothing
 from naiad.query._asking.points import PointQuestions
+from naiad.query._asking.projects import projects_table
 from naiad.query._asking.runs import NEWEST, RunQuestions
 from naiad.query._asking.sql import sql_answer
 
@@ -14,6 +15,7 @@ __all__ = [
     "Smoothing",
     "Steps",
     "micro_range",
+    "projects_table",
     "sql_answer",
 ]
 

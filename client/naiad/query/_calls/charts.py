@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
 import grpc
+import numpy as np
 import pyarrow as pa
 
 from naiad.query._calls.calling import Calling
 from naiad.query._calls.selectors import ALL_ATTRIBUTES, ALL_RUNS, Attributes, Runs
+from naiad_proto import packed
+from naiad_proto.steps import MICRO
 from naiad_proto.v1.query_pb2 import (
     AttributeName,
     Band,
     ChartInfo,
     FetchChartRequest,
     FetchMetricBucketsRequest,
+    PackedBuckets,
     Smoothing,
     XAxis,
 )
@@ -53,8 +58,7 @@ class ChartCalls(Calling):
         include_previews: bool = False,
     ) -> pa.Table:
         """M4 buckets in the columns of `FetchMetricBuckets`; x in units of the axis."""
-        return self._table(
-            self._stub.FetchMetricBuckets,
+        call = self._stub.FetchMetricBuckets(
             FetchMetricBucketsRequest(
                 project=project,
                 runs=runs.message(),
@@ -65,8 +69,18 @@ class ChartCalls(Calling):
                 max_buckets=max_buckets,
                 own_points_only=own_points_only,
                 include_previews=include_previews,
+                packed=True,
             ),
+            timeout=self._timeout,
         )
+        try:
+            first = next(call)
+            about = first.packed if first.HasField("packed") else None
+            stream = b"".join(chunk.arrow for chunk in itertools.chain((first,), call))
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+        table = pa.ipc.open_stream(stream).read_all()
+        return table if about is None else _buckets(table, about)
 
     def chart(
         self,
@@ -119,3 +133,19 @@ class ChartCalls(Calling):
         except grpc.RpcError as error:
             raise self._explained(error) from error
         return pa.ipc.open_stream(b"".join(parts)).read_all(), info
+
+
+def _buckets(table: pa.Table, about: PackedBuckets) -> pa.Table:
+    """The table that an answer that isn't packed would have been."""
+    turns = packed.turns(about.places, len(about.paths))
+    made = packed.unpacked(table, packed.Grid(about.k, about.first, MICRO), turns)
+    path, run = np.divmod(made.series, np.uint32(max(1, len(about.runs))))
+    words = {
+        name: pa.DictionaryArray.from_arrays(
+            pa.array(numbers.astype(np.int32)), pa.array(list(names), pa.string())
+        )
+        for name, numbers, names in (("run", run, about.runs), ("path", path, about.paths))
+    }
+    return pa.table(words | dict(made.floats) | dict(made.counts)).select(
+        ["run", "path", *packed.FLOATS, *packed.COUNTS]
+    )

@@ -12,11 +12,13 @@ from naiad.query._calls.selectors import ALL_ATTRIBUTES, ALL_RUNS, Attributes, R
 from naiad.query.streams import Batches
 from naiad_proto.v1.query_pb2 import (
     AttributeName,
+    DescribeProjectsRequest,
     FetchRunGroupsRequest,
     FetchRunsTableRequest,
     ListAttributesRequest,
     ListProjectsRequest,
     ListRunsRequest,
+    Project,
 )
 
 
@@ -37,6 +39,12 @@ class RunCalls(Calling):
     def list_projects(self) -> list[str]:
         """Those that the token may read, in alphabetical order."""
         return list(self._one(self._stub.ListProjects, ListProjectsRequest()).projects)
+
+    def describe_projects(self, projects: Sequence[str] = ()) -> list[Project]:
+        """What there is of `projects` (default: of all that the token may read), and how long it
+        is kept; also of those whose runs are all in the trash."""
+        request = DescribeProjectsRequest(projects=projects)
+        return list(self._one(self._stub.DescribeProjects, request).projects)
 
     def list_runs(self, project: str, runs: Runs = ALL_RUNS) -> list[str]:
         """Run ids, or experiment names as `runs` asks; newest run first."""
