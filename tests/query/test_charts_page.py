@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from support_naiad import clean_environment
+from support_one_engine import store_url
 from support_query import Reading, Spool
 
 from naiad_query import tails
 from naiad_query.charts import chart, groups, plan, smoothing
+
+__all__ = ["store_url"]
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "charts.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

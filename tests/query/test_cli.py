@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from support_cli import lines, naiad, on_a_terminal, refused
+from support_one_engine import store_url
 from support_query import Reading, Spool
+
+__all__ = ["store_url"]
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -17,10 +17,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from support_cli import lines, naiad, on_a_terminal, refused
+from support_one_engine import store_url
 from support_query import Reading, Spool
 
 from naiad.cli import export as module
 from naiad.query.streams import Batches
+
+__all__ = ["store_url"]
 
 pytestmark = pytest.mark.usefixtures("environment")
 

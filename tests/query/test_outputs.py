@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
+from support_one_engine import store_url
 from support_query import BEGIN, Reading, Spool
 
 from naiad import query
@@ -18,6 +19,8 @@ from naiad.exceptions import NaiadQueryError, NaiadTypeError, NaiadValueError
 from naiad.query import runs
 from naiad.query.exceptions import ChartNote, ConflictingAttributeTypes
 from naiad.query.filters import Attribute
+
+__all__ = ["store_url"]
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support_cli import naiad
 from support_naiad import clean_environment
+from support_one_engine import store_url
 from support_query import Reading, Spool
 
 from naiad import query
@@ -20,6 +21,8 @@ from naiad.query.types import File
 from naiad_query import asking
 from naiad_query.calls import charts
 from naiad_store.selects.buckets import BUCKETS
+
+__all__ = ["store_url"]
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "query.md").read_text()
 COMMANDS = [

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from support_clickhouse import migrated, recipe
 
 from naiad_store import Store, StoreError
 from naiad_store.address import Cluster
 from naiad_store.layout import laid_out, names_made
-from naiad_store.migrating import _TABLE, known_migrations, names_of_tables
+from naiad_store.migrating import _TABLE, known_migrations, missing_migrations, names_of_tables
 
 GOLDEN = Path(__file__).parent / "golden"
 VARIANTS = {
@@ -68,6 +69,17 @@ def test_nothing_else_is_changed() -> None:
             made = re.sub(r"Replicated(\w*MergeTree)\('/[^']*', '[^']*'\)", r"\1", made)
             made = re.sub(r"Replicated(\w*MergeTree)", r"\1", made)
             assert made.replace("`naiad`.", "").replace("`", "") == one.replace("`", "")
+
+
+def test_what_tests_copy_is_what_migrations_make(store: Store, store_url: str) -> None:
+    with store.beside("test_from_scratch") as from_scratch:
+        from_scratch.migrate()
+        made = recipe(from_scratch)
+        from_scratch.command("DROP DATABASE test_from_scratch SYNC")
+    # At least the second of its process.
+    with migrated(store_url) as copy:
+        assert recipe(copy) == made
+        assert missing_migrations(copy) == []
 
 
 def test_every_table_is_named_with_its_database() -> None:
