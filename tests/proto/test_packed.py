@@ -138,6 +138,4 @@ def test_turns_go_by_places_then_paths() -> None:
 
 def test_a_table_of_something_else_is_refused() -> None:
     with pytest.raises(ValueError, match="can't have the columns \\['loss'\\]"):
-        packed.unpacked(
-            pa.table({"loss": np.zeros(1)}), packed.Grid(0, 0, 1), packed.turns([0], 1)
-        )
+        packed.unpacked(pa.table({"loss": np.zeros(1)}), packed.Grid(0, 0, 1), packed.turns([0], 1))

@@ -365,7 +365,7 @@ def test_ten_thousand_runs(store: Store) -> None:
         "INSERT INTO rolled (project, path, run, begin, end, since, lowest, k, edition, points,"
         " marks_through, log_partition, form, until, version)"
         " SELECT {p:String}, 'v', cityHash64(number), 0, 1048576, 0, 0, 20,"
-        f" toUInt64(5) * 1099511627776 + number, 1, 0, 0, {FORM}, 1048576,"
+        f" toUInt64(5) * 1099511627776 + number, 1, 0, 0, {FORM}, 0,"
         " toUInt64(5) * 1099511627776 + 1"
         " FROM numbers(10000) WHERE number % 10 = 0",
         "INSERT INTO rollups SELECT {p:String}, 'v', 20, cityHash64(number),"

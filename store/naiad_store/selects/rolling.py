@@ -196,9 +196,9 @@ def _points_of(jobs: Sequence[Job], given: dict[str, object], *, final: bool) ->
         FROM (
             SELECT {number} AS n, reinterpret(step, 'Int64') AS x, value
             FROM points {"FINAL" if final else ""}
+            PREWHERE step >= {{begin:Decimal64(6)}} AND step <= {{end:Decimal64(6)}}
             WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
                 AND run IN {{runs:Array(UInt64)}} AND NOT ({PREVIEW})
-                AND step >= {{begin:Decimal64(6)}} AND step <= {{end:Decimal64(6)}}
         )
         WHERE {inside}
     """

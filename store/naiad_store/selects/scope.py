@@ -97,21 +97,24 @@ class Scope:
         once. `keep` is a condition on the table's rows; without `final` those that a newer
         version has replaced may come too. Values go into `parameters`."""
         conditions = ["project = {project:String}", "path IN {paths:Array(String)}", keep]
+        # Asked before FINAL, which then merges nothing else; all versions of a row have its step.
+        first: list[str] = []
         parameters |= {"project": self.project, "paths": list(paths)}
         if steps.begin is not None and steps.begin > MAX_MICRO_STEP:
             # Beyond what a Decimal64 of the store can say.
             conditions.append("0")
         elif steps.begin is not None and steps.begin > 0:
-            conditions.append("step >= {begin:Decimal64(6)}")
+            first.append("step >= {begin:Decimal64(6)}")
             parameters["begin"] = decimal(steps.begin)
         if steps.end is not None and steps.end < 0:
             conditions.append("0")
         elif steps.end is not None and steps.end < MAX_MICRO_STEP:
-            conditions.append("step <= {end:Decimal64(6)}")
+            first.append("step <= {end:Decimal64(6)}")
             parameters["end"] = decimal(steps.end)
         shown = "".join(f", {value} AS {name}" for name, value in columns.items())
         found = f"path, reinterpret(step, 'Int64') AS x, ts{shown} FROM {table}"
         found += " FINAL" if final else ""
+        found += f" PREWHERE {' AND '.join(first)}" if first else ""
         where = " AND ".join(conditions)
         if self.stretches is None:
             parameters |= {"runs": list(self.runs), "places": self.numbers}
