@@ -29,6 +29,8 @@ FLOATS = (
 )  # fmt: skip
 COUNTS = ("finite_count", "nan_count", "positive_infinity_count", "negative_infinity_count")
 _DRAWN = FLOATS[2:]
+# Rows of a stretch in order, on average, below which rows are sorted one by one.
+_FEW = 16
 
 
 def wide(k: int) -> bool:
@@ -111,8 +113,8 @@ def _in_order(table: pa.Table, turns: npt.NDArray[np.int64]) -> _Rows:
     order = np.lexsort((firsts, by_turn))
     firsts, lasts, by_turn = firsts[order], lasts[order], by_turn[order]
     names = table.schema.names
-    if ((by_turn[1:] == by_turn[:-1]) & (firsts[1:] <= lasts[:-1])).any():
-        # Stretches of one series reach into each other.
+    overlap = ((by_turn[1:] == by_turn[:-1]) & (firsts[1:] <= lasts[:-1])).any()
+    if overlap or table.num_rows < _FEW * len(order):
         rows = [np.concatenate(columns) for columns in zip(*batches, strict=True)]
         order = np.lexsort((rows[1], turns[rows[0]]))
         return {name: column[order] for name, column in zip(names, rows, strict=True)}

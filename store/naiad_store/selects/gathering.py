@@ -91,13 +91,17 @@ class Gathering:
             return " UNION ALL ".join(self._branches)
         every = list(self._whole)
         if len(self._branches) == 1 and self._branches[0] in self._of_points:
-            every += self._branches
+            gathered = self._branches[0]
         elif self._branches:
             parts = " UNION ALL ".join(self._branches)
-            every.append(
+            gathered = (
                 f"SELECT series, column, {OF_GATHERED} FROM (SELECT series, column,"
                 f" {GATHERED} FROM ({parts}) GROUP BY series, column)"
             )
+        if self._branches:
+            # Rows of a table come in its order; what was grouped comes in none, and whoever
+            # unpacks it would have to look for each row.
+            every.append(f"SELECT {_COLUMNS} FROM ({gathered}) ORDER BY series, column")
         small = "toUInt64" if packed.wide(self._k) else "toUInt32"
         begin = f"bitShiftLeft(column, {self._k})"
         # Without a finite point an x is whatever comes out.
