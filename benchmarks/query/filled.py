@@ -90,6 +90,8 @@ class Work:
         self._owner_of = Owner
         self.owner: Any = None
         self._reading: Any = None
+        # Project, run id, run, path, points: what came with the last fill.
+        self._fresh: list[tuple[str, str, int, str, int]] = []
 
     def fill(self, runs: int, metrics: int, steps: int, first: int = 0, kind: str = "walk") -> Any:
         """Steps from `first` on of each of `runs` runs: a random walk, which begins at 0 each
@@ -122,6 +124,11 @@ class Work:
             if kind == "loss"
             else "arrayCumSum(arrayMap(x -> randNormal(0, 1, x + number), steps))"
         )
+        self._fresh = [
+            (PROJECT, name, key, f"metric-{metric}", steps)
+            for name, key in zip(names, keys, strict=True)
+            for metric in range(metrics)
+        ]
         at_once = max(1, _ROWS // steps)
         began = time.perf_counter()
         for metric in range(metrics):
@@ -163,13 +170,18 @@ class Work:
 
     def roll(self, rest: bool) -> Any:
         """All there is; the parts that are not over with `rest`."""
-        if self.owner is None:
+        new = self.owner is None
+        if new:
             self.owner = self._owner_of(self.store, long=8192)
         # What came last is merged meanwhile: that is the writer's, not the roller's.
         self.store.command("SYSTEM STOP MERGES points")
         began, used = time.perf_counter(), time.process_time()
         roller = self.owner.roller
-        roller._begin()
+        if new:
+            roller._begin()
+        else:
+            # As the writer would count what it inserts.
+            roller._marks.found(self._fresh, ())
         roller._roll(roller._due(patient=False))
         if rest:
             roller._roll(roller._ended(everything=True))
