@@ -288,13 +288,13 @@ def test_what_is_young_is_made_again(
     keeps, _ = servers
     keeps.write(Spool(PROJECT, "r").create().metrics({"loss": [1, 2, 3]}))
     made: list[object] = []
-    make = charts.metric_buckets
+    make = charts.packed_metric_buckets
 
-    def noted(*args: Any, **more: Any) -> pa.Table:
+    def noted(*args: Any, **more: Any) -> Any:
         made.append(args)
         return make(*args, **more)
 
-    monkeypatch.setattr(charts, "metric_buckets", noted)
+    monkeypatch.setattr(charts, "packed_metric_buckets", noted)
     with keeps.client() as client:
         began = time.monotonic()
         client.metric_buckets(PROJECT)
