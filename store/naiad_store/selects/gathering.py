@@ -78,8 +78,9 @@ class Gathering:
             self._add_points(self._points_of(near))
         if shared := [one for one in pieces.points if one.shared]:
             self._add_points(
-                f"SELECT series, x, value FROM ({self._points_of(shared)})"
-                " ORDER BY series, x, depth LIMIT 1 BY series, x"
+                # Not by an order that an engine may think nobody needs.
+                "SELECT series, x, argMin(value, depth) AS value"
+                f" FROM ({self._points_of(shared)}) GROUP BY series, x"
             )
 
     def sql(self) -> str:
