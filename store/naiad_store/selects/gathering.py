@@ -78,9 +78,8 @@ class Gathering:
             self._add_points(self._points_of(near))
         if shared := [one for one in pieces.points if one.shared]:
             self._add_points(
-                # Not by an order that an engine may think nobody needs.
-                "SELECT series, x, argMin(value, depth) AS value"
-                f" FROM ({self._points_of(shared)}) GROUP BY series, x"
+                f"SELECT series, x, value FROM ({self._points_of(shared)})"
+                " ORDER BY series, x, depth LIMIT 1 BY series, x"
             )
 
     def sql(self) -> str:
@@ -224,8 +223,14 @@ class Gathering:
             WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
                 AND run IN {{runs:Array(UInt64)}} AND NOT ({PREVIEW})
         """
-        alike = len({(one.begin, one.end) for one in pieces}) == 1
-        if alike and not several and len(set(map(int, given["runs"]))) == len(pieces):  # type: ignore[call-overload]
+        # Of a fork and its ancestors, too, but for what they share: there it matters whose a point is.
+        alike = len({(one.begin, one.end, one.shared) for one in pieces}) == 1
+        if (
+            alike
+            and not pieces[0].shared
+            and not several
+            and len(set(map(int, given["runs"]))) == len(pieces)
+        ):  # type: ignore[call-overload]
             return self._named(
                 "SELECT transform(run, {runs:Array(UInt64)}, {series:Array(UInt32)}, toUInt32(0))"
                 f" AS series, x, value, 0 AS depth FROM ({read})",

@@ -174,6 +174,21 @@ def _values(rng: np.random.Generator, count: int) -> list[float]:
     return [float(value) for value in values]
 
 
+def test_a_forks_own_point_is_nearer_than_its_parents(store: Store) -> None:
+    """Whichever of their keys, which are hashes, the store has first."""
+    orders = set()
+    while len(orders) < 2:
+        story = Story.begin(store, 100 * MICRO)
+        for run, steps in (("parent", range(200)), ("child", range(101, 300))):
+            story.log(run, [step * MICRO for step in steps], [1.0] * len(steps), ["v"])
+        story.owner.roll()
+        story.log("child", [50 * MICRO], [7.0], ["v"])
+        story.check(1, None)
+        story.check(9, None)
+        found = select_runs(store, story.project, Which())
+        orders.add(tuple(run.run_id for run in sorted(found, key=lambda one: one.run)))
+
+
 @st.composite
 def widths(draw: st.DrawFn) -> int:
     """Micro-steps between two points: fractional, whole, sparse and huge steps."""
