@@ -223,14 +223,9 @@ class Gathering:
             WHERE project = {{project:String}} AND path IN {{some:Array(String)}}
                 AND run IN {{runs:Array(UInt64)}} AND NOT ({PREVIEW})
         """
-        # Of a fork and its ancestors, too, but for what they share: there it matters whose a point is.
-        alike = len({(one.begin, one.end, one.shared) for one in pieces}) == 1
-        if (
-            alike
-            and not pieces[0].shared
-            and not several
-            and len(set(map(int, given["runs"]))) == len(pieces)
-        ):  # type: ignore[call-overload]
+        # Where a fork and its ancestors share points it matters whose each is.
+        alike = len({(one.begin, one.end) for one in pieces}) == 1 and not pieces[0].shared
+        if alike and not several and len(set(map(int, given["runs"]))) == len(pieces):  # type: ignore[call-overload]
             return self._named(
                 "SELECT transform(run, {runs:Array(UInt64)}, {series:Array(UInt32)}, toUInt32(0))"
                 f" AS series, x, value, 0 AS depth FROM ({read})",
