@@ -70,7 +70,7 @@ class Unpacked:
     counts: Mapping[str, Counts]
 
 
-def turns(places: Sequence[int], paths: int) -> npt.NDArray[np.int64]:
+def turns_of(places: Sequence[int], paths: int) -> npt.NDArray[np.int64]:
     """Of each series of `naiad.v1.PackedBuckets` its turn where rows go by the places of runs in
     the question first, then by paths."""
     found = np.asarray(places, np.int64)[None, :] * paths + np.arange(paths)[:, None]

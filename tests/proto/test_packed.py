@@ -103,7 +103,7 @@ def in_batches(rows: list[Any], schema: pa.Schema, random: Any, shuffled: bool) 
 @given(charts(), st.booleans())
 def test_points_become_columns(chart: Any, shuffled: bool) -> None:
     grid, places, points, random = chart
-    turns = packed.turns(places, 2)
+    turns = packed.turns_of(places, 2)
     rows = [(series, x - (grid.first << grid.k), y) for series, x, y in points]
     table = in_batches(rows, packed.POINTS, random, shuffled)
     check(packed.unpacked(table, grid, turns), expected(points, grid, turns), grid)
@@ -113,7 +113,7 @@ def test_points_become_columns(chart: Any, shuffled: bool) -> None:
 @given(charts(), st.booleans())
 def test_columns_come_in_order(chart: Any, shuffled: bool) -> None:
     grid, places, points, random = chart
-    turns = packed.turns(places, 2)
+    turns = packed.turns_of(places, 2)
     wanted = expected(points, grid, turns)
     schema = packed.columns_schema(grid.k)
     rows = []
@@ -133,9 +133,11 @@ def test_columns_come_in_order(chart: Any, shuffled: bool) -> None:
 
 def test_turns_go_by_places_then_paths() -> None:
     # Series are path * runs + run; run 0 of the answer is the question's run 1.
-    assert packed.turns([1, 0], 2).tolist() == [2, 0, 3, 1]
+    assert packed.turns_of([1, 0], 2).tolist() == [2, 0, 3, 1]
 
 
 def test_a_table_of_something_else_is_refused() -> None:
     with pytest.raises(ValueError, match="can't have the columns \\['loss'\\]"):
-        packed.unpacked(pa.table({"loss": np.zeros(1)}), packed.Grid(0, 0, 1), packed.turns([0], 1))
+        packed.unpacked(
+            pa.table({"loss": np.zeros(1)}), packed.Grid(0, 0, 1), packed.turns_of([0], 1)
+        )

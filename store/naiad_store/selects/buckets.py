@@ -15,10 +15,7 @@ from naiad_store.selects.scope import PREVIEW, Scope
 from naiad_store.selects.stepbuckets import PackedBuckets, packed_buckets, places_by_key
 from naiad_store.store import Store
 
-__all__ = [
-    "BUCKETS", "Grid", "PackedBuckets", "metric_buckets", "packed_metric_buckets",
-    "places_by_key", "unpacked_buckets",
-]  # fmt: skip
+__all__ = ["BUCKETS", "Grid", "metric_buckets", "packed_metric_buckets", "places_by_key"]
 
 # Units of an axis in one of the answer's: micro-steps, milliseconds.
 _UNITS = {"step": 1_000_000, "time": 1000, "relative_time": 1000}
@@ -50,7 +47,7 @@ def metric_buckets(
     if axis != "step":
         return _by_time(store, scope, paths, axis, begin, end, columns, include_previews, settings)
     found = packed_buckets(store, scope, paths, begin, end, columns, include_previews, settings)
-    return BUCKETS.empty_table() if found is None else unpacked_buckets(found)
+    return BUCKETS.empty_table() if found is None else _unpacked(found)
 
 
 def packed_metric_buckets(
@@ -69,10 +66,10 @@ def packed_metric_buckets(
     return packed_buckets(store, scope, paths, begin, end, columns, include_previews, None)
 
 
-def unpacked_buckets(found: PackedBuckets) -> pa.Table:
+def _unpacked(found: PackedBuckets) -> pa.Table:
     """Rows as `BUCKETS`, in order."""
     table = pa.Table.from_batches(found.batches, found.schema)
-    turns = packed.turns(found.places, len(found.paths))
+    turns = packed.turns_of(found.places, len(found.paths))
     made = packed.unpacked(table, found.grid, turns)
     path, number = np.divmod(made.series, np.uint32(len(found.places)))
     place = np.asarray(found.places, np.uint32)[number]

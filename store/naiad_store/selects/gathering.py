@@ -12,8 +12,6 @@ from naiad_store.selects.pieces import Pieces, Points, Rows, neighbours
 from naiad_store.selects.scope import PREVIEW, Range, Scope
 from naiad_store.selects.steps import decimal
 
-# Reads of points at different steps, at the most.
-_READS = 12
 # Questions for several pieces of one series, before a join is better.
 _ROUNDS = 3
 
@@ -42,8 +40,8 @@ class Gathering:
         self._branches: list[str] = []
         # Those whose columns nothing else is in.
         self._whole: list[str] = []
-        # Branches that have each column once.
-        self._of_points: set[str] = set()
+        # Of the branches those that have each column once.
+        self._once = 0
         self.parameters: dict[str, object] = {
             "project": project,
             "all_paths": self._paths,
@@ -74,7 +72,7 @@ class Gathering:
             else:
                 self._add_joined_rows(level, rows)
         alone = [one for one in pieces.points if not one.shared]
-        for near in neighbours(alone, _READS):
+        for near in neighbours(alone):
             self._add_points(self._points_of(near))
         if shared := [one for one in pieces.points if one.shared]:
             self._add_points(
@@ -90,7 +88,7 @@ class Gathering:
         if self._as_points:
             return " UNION ALL ".join(self._branches)
         every = list(self._whole)
-        if len(self._branches) == 1 and self._branches[0] in self._of_points:
+        if len(self._branches) == self._once == 1:
             gathered = self._branches[0]
         elif self._branches:
             parts = " UNION ALL ".join(self._branches)
@@ -136,7 +134,7 @@ class Gathering:
             )
             """
         )
-        self._of_points.add(self._branches[-1])
+        self._once += 1
 
     def _add_rows(self, level: int, rows: Sequence[Rows], whole: bool) -> None:
         """Of which no two are of one series."""

@@ -17,6 +17,8 @@ from naiad_store.selects.rolling import TIERS
 
 # Tiers from which is gathered what is less than a bucket of another one: each of them is a read.
 _FOR_ENDS = (0, 5)
+# Reads of points at different steps, at the most.
+_READS = 12
 
 
 class Rows(NamedTuple):
@@ -193,7 +195,7 @@ class Pieces:
             self.rows.append(Rows(at.place, at.path, at.zone.run, k, edition, low, high, whole))
 
 
-def neighbours(pieces: Sequence[Points], most: int) -> list[list[Points]]:
+def neighbours(pieces: Sequence[Points], most: int = _READS) -> list[list[Points]]:
     """Pieces that begin and end at about the same steps together, since one read goes from the
     first beginning to the last end; `most` groups or fewer."""
     groups: list[list[Points]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from naiad_proto.steps import MAX_MICRO_STEP, MICRO
 from naiad_store.errors import StoreUnavailable
 from naiad_store.selects.gathering import Gathering
 from naiad_store.selects.grid import Grid
-from naiad_store.selects.pieces import Pieces, Zone, zones
+from naiad_store.selects.known import last_steps, own_lowest
+from naiad_store.selects.pieces import Pieces, zones
 from naiad_store.selects.rolled import GOOD_FOR, Rolled, Series, rolled
 from naiad_store.selects.rolling import count
 from naiad_store.selects.scope import PREVIEW, Scope
@@ -125,24 +125,13 @@ class _Question:
                 for place, sources in self._sources.items()
                 if any(run in runs for run, _ in sources)
             }
-        self._last = self._last_steps()
-
-    def _last_steps(self) -> dict[Series, int]:
-        runs = {run for places in self._rolled.values() for place in places
-                for run, _ in self._sources[place]}  # fmt: skip
-        found = self._store.query(
-            "SELECT run, path, reinterpret(step, 'Int64') AS last FROM series FINAL"
-            " WHERE project = {project:String} AND path IN {paths:Array(String)}"
-            " AND type = 'float_series' AND run IN {runs:Array(UInt64)} AND committed",
-            {
-                "project": self._scope.project,
-                "paths": sorted(self._rolled),
-                "runs": sorted(runs),
-            },
-            self._settings,
+        runs_in_question = {
+            run for places in self._rolled.values() for place in places
+            for run, _ in self._sources[place]
+        }  # fmt: skip
+        self._last = last_steps(
+            self._store, scope.project, runs_in_question, self._rolled, self._settings
         )
-        runs_, paths, last = (column.to_pylist() for column in found.columns)
-        return dict(zip(zip(runs_, paths, strict=True), last, strict=True))
 
     # --- where the points are -----------------------------------------------------------------
 
@@ -193,18 +182,6 @@ class _Question:
             found[series] = min(counted.lowest, found.get(series, counted.lowest))
             self._last[series] = max(counted.highest, self._last.get(series, 0))
         return found
-
-    def _own_lowest(self) -> dict[Series, int]:
-        """Of forks that have points of their own where their ancestors' count, the lowest."""
-        cuts: dict[Series, tuple[int, int]] = {}
-        for path, places in self._rolled.items():
-            for place in places:
-                sources = self._sources[place]
-                for (run, _), (_, until) in itertools.pairwise(sources):
-                    _, before = cuts.get((run, path), (0, 0))
-                    cuts[run, path] = (0, max(before, until + 1))
-        found = count(self._store, self._scope.project, cuts)
-        return {series: counted.lowest for series, counted in found.items()}
 
     def _parts(self) -> Iterator[tuple[Scope, list[str]]]:
         """What is read from points alone: places of which nothing is rolled, with paths."""
@@ -266,17 +243,19 @@ class _Question:
 
     def _pieces(self, grid: Grid) -> Pieces:
         pieces = Pieces(grid.k, max(grid.low, 0), grid.high + 1, [], [])
-        forks = self._scope.stretches is not None
-        own_lowest = self._own_lowest() if forks else {}
+        lowest = own_lowest(
+            self._store,
+            self._scope.project,
+            (
+                (path, self._sources[place])
+                for path, places in self._rolled.items()
+                for place in places
+            ),
+        )
         for path, places in sorted(self._rolled.items()):
             for place in sorted(places):
                 sources = self._sources[place]
-                if len(sources) == 1:
-                    ((run, until),) = sources
-                    found = iter((Zone(run, 0, until + 1, 0, False),))
-                else:
-                    found = zones(sources, path, own_lowest)
-                for zone in found:
+                for zone in zones(sources, path, lowest):
                     series = (zone.run, path)
                     pieces.add(
                         place, path, zone, self._known.get(series), self._last.get(series),

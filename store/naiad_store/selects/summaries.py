@@ -9,8 +9,7 @@ rows of rollups than points. Series that are not rolled are read from their poin
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,9 +17,9 @@ import pyarrow as pa
 
 from naiad_proto.steps import MAX_MICRO_STEP
 from naiad_store.selects.forks import Forks
-from naiad_store.selects.pieces import Pieces, Points, Rows, Zone, neighbours, zones
+from naiad_store.selects.known import Line, last_steps, own_lowest
+from naiad_store.selects.pieces import Pieces, Points, Rows, neighbours, zones
 from naiad_store.selects.rolled import Rolled, Series, rolled
-from naiad_store.selects.rolling import count
 from naiad_store.selects.scope import PREVIEW
 from naiad_store.selects.steps import decimal
 from naiad_store.store import Store
@@ -29,8 +28,6 @@ T = TypeVar("T", Rows, Points)
 
 # Every tier is fine enough: no columns are drawn.
 _WIDEST = 62
-# Reads of points at different steps, at the most.
-_READS = 12
 _END = MAX_MICRO_STEP + 1
 
 NUMBER = "NOT isNaN(value)"
@@ -110,11 +107,19 @@ class Summaries:
             if path not in self._of_path:
                 self._of_path[path] = Summary(store, project, path, forks, lines, among)
             self._of_path[path].known[run] = one
-        last = _last_steps(store, project, known)
-        own_lowest = _own_lowest(store, project, self._of_path.values())
+        last = last_steps(store, project, {run for run, _ in known}, self._of_path)
+        lowest = own_lowest(
+            store,
+            project,
+            (
+                (path, lines[fork])
+                for path, summary in self._of_path.items()
+                for fork in summary.rolled_forks
+            ),
+        )
         for path, summary in self._of_path.items():
             summary.last = {run: last[run, path] for run in summary.known if (run, path) in last}
-            summary.own_lowest = own_lowest
+            summary.own_lowest = lowest
 
     def of(self, path: str) -> Summary | None:
         """None where nothing of the metric is rolled."""
@@ -129,8 +134,8 @@ class Summary:
     project: str
     path: str
     forks: Forks
-    # Fork -> (run, until) from itself back.
-    lines: Mapping[int, Sequence[tuple[int, int]]]
+    # Of each fork.
+    lines: Mapping[int, Line]
     among: Collection[int] | None
     known: dict[int, Rolled] = field(default_factory=dict)
     # The highest step of series that are rolled, where `series` has it.
@@ -200,7 +205,7 @@ class _Question:
 
     # --- of which rows -------------------------------------------------------------------------
 
-    def _line(self, run: int) -> Sequence[tuple[int, int]]:
+    def _line(self, run: int) -> Line:
         return self._of.lines.get(run, ((run, MAX_MICRO_STEP),))
 
     def _pieces(self) -> Pieces:
@@ -208,7 +213,7 @@ class _Question:
         pieces = Pieces(_WIDEST, 0, _END, [], [])
         for place, owner in enumerate(self._owners):
             line = self._line(owner)
-            for zone in _zones(line, of.path, of.own_lowest):
+            for zone in zones(line, of.path, of.own_lowest):
                 known, last = of.known.get(zone.run), of.last.get(zone.run)
                 pieces.add(place, of.path, zone, known, last, alone=len(line) == 1)
         return pieces
@@ -288,7 +293,7 @@ class _Reads:
                 self._looked_up.append(self._rows_by_run(level, first))
             if others:
                 self._joined.append((self._bounds(level, others), self._rows_to_join(others)))
-        for near in neighbours([one for one in pieces.points if not one.shared], _READS):
+        for near in neighbours([one for one in pieces.points if not one.shared]):
             first_points, other_points = self._apart(near)
             if first_points:
                 self._points.append(self._points_by_run(first_points))
@@ -370,18 +375,19 @@ class _Reads:
 
     # --- points --------------------------------------------------------------------------------
 
-    def _steps(self, pieces: Sequence[Points]) -> str:
+    def _from_points(self, pieces: Sequence[Points], *conditions: str) -> str:
+        # As for charts, FINAL merges only what lies between these steps.
         begin = decimal(min(one.begin for one in pieces))
         end = decimal(min(max(one.end for one in pieces) - 1, MAX_MICRO_STEP))
+        where = (self._where, f"NOT ({PREVIEW})", f"run IN {self._runs(pieces)}", *conditions)
         return (
-            f"{self._where} AND NOT ({PREVIEW}) AND run IN {self._runs(pieces)}"
-            f" AND step >= {self._give('Decimal64(6)', begin)}"
-            f" AND step <= {self._give('Decimal64(6)', end)}"
+            f"FROM points FINAL PREWHERE step >= {self._give('Decimal64(6)', begin)}"
+            f" AND step <= {self._give('Decimal64(6)', end)} WHERE {' AND '.join(where)}"
         )
 
     def _points_by_run(self, pieces: Sequence[Points]) -> str:
         runs = self._runs(pieces)
-        conditions = [self._steps(pieces)]
+        conditions = []
         for test, numbers in (
             ("x >=", [one.begin for one in pieces]),
             ("x <", [one.end for one in pieces]),
@@ -389,8 +395,8 @@ class _Reads:
             if len(set(numbers)) > 1:
                 conditions.append(self._each(runs, test, "Int64", numbers))
         return (
-            "SELECT run, reinterpret(step, 'Int64') AS x, value, 0 AS depth FROM points FINAL"
-            f" WHERE {' AND '.join(conditions)}"
+            "SELECT run, reinterpret(step, 'Int64') AS x, value, 0 AS depth"
+            f" {self._from_points(pieces, *conditions)}"
         )
 
     def _points_to_join(self, pieces: Sequence[Points]) -> str:
@@ -404,8 +410,7 @@ class _Reads:
         return f"""
             SELECT j.owner AS run, p.x AS x, p.value AS value, j.depth AS depth
             FROM (
-                SELECT run, reinterpret(step, 'Int64') AS x, value FROM points FINAL
-                WHERE {self._steps(pieces)}
+                SELECT run, reinterpret(step, 'Int64') AS x, value {self._from_points(pieces)}
             ) AS p
             JOIN {table} AS j ON p.run = j.run
             WHERE p.x >= j.begin AND p.x < j.end
@@ -440,38 +445,3 @@ def _lines(forks: Forks) -> dict[int, list[tuple[int, int]]]:
     for run, source, until, _ in sorted(forks.stretches, key=lambda one: (one[0], one[3])):
         found.setdefault(run, []).append((source, until))
     return found
-
-
-def _zones(
-    line: Sequence[tuple[int, int]], path: str, own_lowest: Mapping[Series, int]
-) -> Iterable[Zone]:
-    if len(line) == 1:
-        ((run, until),) = line
-        return [Zone(run, 0, until + 1, 0, False)]
-    return zones(line, path, own_lowest)
-
-
-def _last_steps(store: Store, project: str, known: Collection[Series]) -> dict[Series, int]:
-    found = store.query(
-        "SELECT run, path, reinterpret(step, 'Int64') AS last FROM series FINAL"
-        " WHERE project = {project:String} AND path IN {paths:Array(String)}"
-        " AND type = 'float_series' AND committed AND run IN {runs:Array(UInt64)}",
-        {
-            "project": project,
-            "paths": sorted({path for _, path in known}),
-            "runs": sorted({run for run, _ in known}),
-        },
-    )
-    runs, paths, last = (column.to_pylist() for column in found.columns)
-    return dict(zip(zip(runs, paths, strict=True), last, strict=True))
-
-
-def _own_lowest(store: Store, project: str, summaries: Iterable[Summary]) -> dict[Series, int]:
-    """Of forks that have points of their own where their ancestors' count, the lowest."""
-    cuts: dict[Series, tuple[int, int]] = {}
-    for summary in summaries:
-        for fork in summary.rolled_forks:
-            for (run, _), (_, until) in itertools.pairwise(summary.lines[fork]):
-                _, before = cuts.get((run, summary.path), (0, 0))
-                cuts[run, summary.path] = (0, max(before, until + 1))
-    return {series: one.lowest for series, one in count(store, project, cuts).items()}

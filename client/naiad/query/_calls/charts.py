@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-import grpc
 import numpy as np
 import pyarrow as pa
 
@@ -58,7 +56,8 @@ class ChartCalls(Calling):
         include_previews: bool = False,
     ) -> pa.Table:
         """M4 buckets in the columns of `FetchMetricBuckets`; x in units of the axis."""
-        call = self._stub.FetchMetricBuckets(
+        chunks = self._chunks(
+            self._stub.FetchMetricBuckets,
             FetchMetricBucketsRequest(
                 project=project,
                 runs=runs.message(),
@@ -71,16 +70,10 @@ class ChartCalls(Calling):
                 include_previews=include_previews,
                 packed=True,
             ),
-            timeout=self._timeout,
         )
-        try:
-            first = next(call)
-            about = first.packed if first.HasField("packed") else None
-            stream = b"".join(chunk.arrow for chunk in itertools.chain((first,), call))
-        except grpc.RpcError as error:
-            raise self._explained(error) from error
-        table = pa.ipc.open_stream(stream).read_all()
-        return table if about is None else _buckets(table, about)
+        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
+        # Another axis, or an older server.
+        return _buckets(table, chunks[0].packed) if chunks[0].HasField("packed") else table
 
     def chart(
         self,
@@ -123,21 +116,14 @@ class ChartCalls(Calling):
             own_points_only=own_points_only,
             include_previews=include_previews,
         )
-        info = ChartInfo()
-        parts: list[bytes] = []
-        try:
-            for response in self._stub.FetchChart(request, timeout=self._timeout):
-                if response.HasField("info"):
-                    info = response.info
-                parts.append(response.arrow)
-        except grpc.RpcError as error:
-            raise self._explained(error) from error
-        return pa.ipc.open_stream(b"".join(parts)).read_all(), info
+        chunks = self._chunks(self._stub.FetchChart, request)
+        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
+        return table, chunks[0].info
 
 
 def _buckets(table: pa.Table, about: PackedBuckets) -> pa.Table:
     """The table that an answer that isn't packed would have been."""
-    turns = packed.turns(about.places, len(about.paths))
+    turns = packed.turns_of(about.places, len(about.paths))
     made = packed.unpacked(table, packed.Grid(about.k, about.first, MICRO), turns)
     path, run = np.divmod(made.series, np.uint32(max(1, len(about.runs))))
     words = {
