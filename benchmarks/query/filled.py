@@ -119,6 +119,13 @@ class Work:
                 " {partitions:Array(UInt32)} AS p) ARRAY JOIN k, p",
                 given,
             )
+            # For the bands of ten groups.
+            self.store.command(
+                "INSERT INTO attributes (project, path, type, run, number, integer, version)"
+                " SELECT {project:String}, 'group', 'int', k, n % 10, n % 10, 1"
+                " FROM (SELECT {keys:Array(UInt64)} AS k) ARRAY JOIN k, arrayEnumerate(k) AS n",
+                given,
+            )
         value = (
             "arrayMap(x -> round(exp(-x / 30000) + randCanonical(x + number) / 50, 3), steps)"
             if kind == "loss"

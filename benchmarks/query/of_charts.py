@@ -44,6 +44,7 @@ def measure(quick: bool) -> list[Row]:
                 chart.row("zoomed to 1 % of x", "≤ 400 ms", max_buckets=700,
                           from_x=steps * 0.42, to_x=steps * 0.43),
                 chart.row("by wall time", "≤ 3 s", max_buckets=700, x="time"),
+                chart.bands("bands of 10 groups, mean and min/max", "≤ 700 ms"),
             ]  # fmt: skip
             live = min(6000, steps // 10)
             store.fill(runs=runs, metrics=1, steps=live, first=steps)
@@ -61,9 +62,23 @@ class Chart:
         self._client = client
 
     def row(self, what: str, target: str, **asked: Any) -> Row:
-        def ask() -> Any:
-            return self._client.metric_buckets(PROJECT, Runs(), Attributes("metric-0"), **asked)
+        return self._row(
+            what,
+            target,
+            lambda: self._client.metric_buckets(PROJECT, Runs(), Attributes("metric-0"), **asked),
+        )
 
+    def bands(self, what: str, target: str) -> Row:
+        return self._row(
+            what,
+            target,
+            lambda: self._client.chart(
+                PROJECT, Runs(), Attributes("metric-0"), width=700, group_by=["group"],
+                band="min_max",
+            )[0],
+        )  # fmt: skip
+
+    def _row(self, what: str, target: str, ask: Callable[[], Any]) -> Row:
         before = self._store.cpu()["seconds"]
         seconds, table = best(ask)
         cpu = (self._store.cpu()["seconds"] - before) / (_FEWEST + 1)

@@ -18,10 +18,20 @@ def measure(quick: bool) -> list[Row]:
             store.fill(runs=runs, metrics=1, steps=stretch, first=turn * stretch)
             cpu += store.roll(rest=False)["cpu"]
     points = (turns - 1) * runs * stretch
+    with filled() as store:
+        store.fill(runs=runs, metrics=1, steps=turns * stretch)
+        store.merge()
+        behind = store.roll(rest=True)["cpu"]
     return [
         Row(
             "share of a core that the roller takes at 1 M points/s", "≤ 20 %",
             f"{cpu / points * 1e6 * 100:.1f} %",
-            f"{runs} series that grow by {stretch:,} points, {turns - 1} times",
-        )
+            f"{runs} series that grow by {stretch:,} points, {turns - 1} times, in parts that are"
+            " not merged",
+        ),
+        Row(
+            "the same where it catches up with points that are merged", "≤ 20 %",
+            f"{behind / (turns * runs * stretch) * 1e6 * 100:.1f} %",
+            f"{turns * runs * stretch / 1e6:g} M points at once",
+        ),
     ]  # fmt: skip
