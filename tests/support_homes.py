@@ -33,6 +33,10 @@ class Home(Protocol):
     def kill(self) -> None:
         """SIGKILL to every process of it."""
 
+    def told(self) -> str:
+        """What its parts have said lately, for whoever looks into a failure."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -66,6 +70,9 @@ class OneMachine:
         assert self._naiad
         self._naiad.kill_tree()
         self.close()
+
+    def told(self) -> str:
+        return "".join(self._naiad.errors) if self._naiad else ""
 
     def close(self) -> None:
         if self._naiad:
@@ -102,6 +109,9 @@ class InACluster:
     def kill(self) -> None:
         self._platform.kill_all()
         self._running = False
+
+    def told(self) -> str:
+        return self._platform.told()
 
     def close(self) -> None:
         self._gateway.close()

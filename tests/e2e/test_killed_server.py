@@ -63,6 +63,9 @@ def test_kill_all_of_it_while_a_run_logs(
         assert writer.wait(150) == 0
         monkeypatch.setenv("NAIAD_URL", home.url)
         check(calls())
+    except BaseException as error:
+        error.add_note(home.told())
+        raise
     finally:
         if writer.poll() is None:
             writer.kill()
