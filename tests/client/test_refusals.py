@@ -128,6 +128,36 @@ def test_silence_is_told_while_it_lasts(
         proxy.close()
 
 
+def test_silence_is_told_also_of_a_server_that_was_away_before(
+    server: Server, host: Path, shipping: Callable[..., Shipping], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("naiad.shipper.spool.SILENT_SECONDS", 0.5)
+    network = CuttingProxy(server.port, seed=1)
+    network.calm = True
+    gateway = MeddlingProxy(f"127.0.0.1:{network.port}", seed=1, rate=0)
+    gateway.answer = grpc.StatusCode.UNAVAILABLE
+
+    def trouble() -> str:
+        return str(read_progress(writer.folder).get("trouble", ""))
+
+    try:
+        writer = spool_for(host, gateway.url)
+        writer.metrics({"a": 1.0}, 0, 0)
+        shipping()
+        wait_until(lambda: "not today" in trouble(), 20, "it is told that the server is away")
+        # Not even the first call of all is answered.
+        network.hold = True
+        gateway.answer = None
+        wait_until(lambda: "has not answered" in trouble(), 20, "silence is told")
+        network.hold = False
+        wait_until(lambda: acknowledged(writer), 20, "sent")
+        assert not trouble()
+        writer.close()
+    finally:
+        gateway.close()
+        network.close()
+
+
 def test_a_file_without_a_server_keeps_nothing_from_ending(
     host: Path, shipping: Callable[..., Shipping]
 ) -> None:

@@ -58,6 +58,7 @@ class SpoolShip:
         self._stored = StoredWatch(header, server, self._report)
         self._pending: deque[Pending] = deque()
         self._opening: Any = None
+        self._opening_since = 0.0
         self._open_failures = 0
         self._open_again_at = 0.0
         self._beating: Any = None
@@ -135,6 +136,7 @@ class SpoolShip:
             if time.monotonic() < self._open_again_at:
                 return False
             header = self.header
+            self._opening_since = time.monotonic()
             self._opening = self.server.open_writer(header.project, header.run_id, header.writer_id)
             return False
         if not self._opening.done():
@@ -143,6 +145,7 @@ class SpoolShip:
         error = call.exception()
         if error is None:
             self.server.succeeded()
+            self.told.trouble = ""
             self.told.epoch = max(self.header.epoch, call.result().highest_epoch + 1)
         elif (why := verdict(error)) in (Verdict.RETRY, Verdict.BLOCKED):
             self._judge.blame_server(error)
@@ -244,10 +247,12 @@ class SpoolShip:
 
     def _notice_silence(self) -> None:
         """A server that is stopped, or a network that swallows what it is given, says nothing
-        for a minute. Who waits should know what for."""
+        for a minute. Who waits should know what for, and not what was in the way before."""
         called = [batch.called_at for batch in self._pending if batch.call is not None]
-        if called and time.monotonic() - min(called) > SILENT_SECONDS and not self.told.trouble:
-            text = f"{self.server.url} has not answered for {SILENT_SECONDS:.0f} s"
+        if self._opening is not None:
+            called.append(self._opening_since)
+        text = f"{self.server.url} has not answered for {SILENT_SECONDS:.0f} s"
+        if called and time.monotonic() - min(called) > SILENT_SECONDS:
             self.told.trouble = text
             self._report.say_once("network", text)
 
