@@ -173,7 +173,8 @@ class Stage:
 
     def kill(self) -> None:
         """SIGKILL to it and what it started."""
-        if self.process is None:
+        # One that has ended may have left its number to a process of somebody else.
+        if self.process is None or self.process.poll() is not None:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             found = psutil.Process(self.pid)
