@@ -46,6 +46,19 @@ def number_of(bits: str) -> str:
     return f"reinterpretAsFloat64(if({bits} >= {_SIGN}, bitXor({bits}, {_SIGN}), bitNot({bits})))"
 
 
+def x_of_least(least: str) -> str:
+    return f"toInt64(toUInt64({least}))"
+
+
+def x_of_most(most: str) -> str:
+    return f"toInt64({_HIGHEST} - toUInt64({most}))"
+
+
+def y_of(extreme: str) -> str:
+    """Of a `least` or a `most`."""
+    return number_of(f"toUInt64(bitShiftRight({extreme}, 64))")
+
+
 # From points (x, value, fine: is it finite), each at an x of its own, to what `OF_EXTREMES` makes
 # columns of. Where x is unique the first and the last need no numbers of 128 bits.
 OF_POINTS = f"""
@@ -79,10 +92,10 @@ _ENDS = {
     "last_y": "reinterpretAsFloat64(toUInt64(last))",
 }
 _EXTREMES = {
-    "min_x": "toInt64(toUInt64(lowest))",
-    "min_y": number_of("toUInt64(bitShiftRight(lowest, 64))"),
-    "max_x": f"toInt64({_HIGHEST} - toUInt64(highest))",
-    "max_y": number_of("toUInt64(bitShiftRight(highest, 64))"),
+    "min_x": x_of_least("lowest"),
+    "min_y": y_of("lowest"),
+    "max_x": x_of_most("highest"),
+    "max_y": y_of("highest"),
 }
 # What a column has where no point is finite.
 _NONE = {
