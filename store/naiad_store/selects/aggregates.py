@@ -19,7 +19,8 @@ import pyarrow as pa
 from naiad_proto.filters.kinds import SERIES_TYPES, STATS
 from naiad_store.selects.forks import Forks
 from naiad_store.selects.scope import PREVIEW
-from naiad_store.selects.summaries import NUMBER, Summaries, Summary
+from naiad_store.selects.summaries import Summaries, Summary
+from naiad_store.selects.summing import NUMBER
 from naiad_store.store import Store
 
 # Of a table's points: an aggregate and a condition on the group. -0.0 is 0.0, whichever of them a
