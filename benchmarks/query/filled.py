@@ -76,6 +76,42 @@ def filled() -> Iterator[Filled]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class Clocked:
+    """A store, and what its questions and statements took: by kind how many, seconds and seconds of
+    computing."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.took: dict[str, list[float]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def query(self, sql: str, *given: Any, **more: Any) -> Any:
+        return self._timed("query", sql, *given, **more)
+
+    def command(self, sql: str, *given: Any, **more: Any) -> Any:
+        return self._timed("command", sql, *given, **more)
+
+    def _timed(self, name: str, sql: str, *given: Any, **more: Any) -> Any:
+        began, used = time.perf_counter(), time.process_time()
+        try:
+            return getattr(self._store, name)(sql, *given, **more)
+        finally:
+            of_kind = self.took.setdefault(_kind(sql), [0, 0.0, 0.0])
+            of_kind[0] += 1
+            of_kind[1] += time.perf_counter() - began
+            of_kind[2] += time.process_time() - used
+
+
+def _kind(sql: str) -> str:
+    if "INSERT INTO rollups" in sql:
+        return "tiers" if "AS tier" in sql else "columns"
+    if "count() AS rows" in sql:
+        return "counting"
+    return "other"
+
+
 class Work:
     """What the process can be told."""
 
@@ -85,7 +121,7 @@ class Work:
         from naiad_store import Store
 
         self._folder = folder
-        self.store = Store.open(f"chdb://{folder / 'store'}")
+        self.store: Any = Clocked(Store.open(f"chdb://{folder / 'store'}"))
         self.store.migrate()
         self._owner_of = Owner
         self.owner: Any = None
@@ -182,6 +218,7 @@ class Work:
             self.owner = self._owner_of(self.store, long=8192)
         # What came last is merged meanwhile: that is the writer's, not the roller's.
         self.store.command("SYSTEM STOP MERGES points")
+        self.store.took.clear()
         began, used = time.perf_counter(), time.process_time()
         roller = self.owner.roller
         if new:
@@ -192,7 +229,10 @@ class Work:
         roller._roll(roller._due(patient=False))
         if rest:
             roller._roll(roller._ended(everything=True))
-        took = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - used}
+        took: dict[str, Any] = {
+            "seconds": time.perf_counter() - began, "cpu": time.process_time() - used,
+        }  # fmt: skip
+        took["of that"] = {kind: cpu for kind, (_, _, cpu) in self.store.took.items()}
         self.store.command("SYSTEM START MERGES points")
         return took
 
@@ -214,7 +254,14 @@ class Work:
         return {"url": self._reading.url}
 
     def cpu(self) -> Any:
-        return {"seconds": time.process_time()}
+        """Seconds of computing, and how many questions were asked before what streams, and how long
+        they took, all so far."""
+        took = self.store.took.values()
+        return {
+            "seconds": time.process_time(),
+            "questions": sum(each[0] for each in took),
+            "asking": sum(each[1] for each in took),
+        }
 
     def close(self) -> None:
         if self._reading is not None:

@@ -79,14 +79,19 @@ class Chart:
         )  # fmt: skip
 
     def _row(self, what: str, target: str, ask: Callable[[], Any]) -> Row:
-        before = self._store.cpu()["seconds"]
+        before = self._store.cpu()
         seconds, table = best(ask)
-        cpu = (self._store.cpu()["seconds"] - before) / (_FEWEST + 1)
+        after = self._store.cpu()
+        cpu, questions, asking = (
+            (after[name] - before[name]) / (_FEWEST + 1)
+            for name in ("seconds", "questions", "asking")
+        )
         print(f"  {what}: {seconds * 1000:.0f} ms", file=sys.stderr, flush=True)
         return Row(
             what, target, f"{seconds * 1000:.0f} ms",
             f"{table.num_rows:,} columns, {table.nbytes / 1e6:.0f} MB; the server computes"
-            f" {cpu * 1000:.0f} ms",
+            f" {cpu * 1000:.0f} ms; {questions:.0f} questions before anything is streamed take"
+            f" {asking * 1000:.0f} ms",
         )  # fmt: skip
 
 
@@ -123,7 +128,7 @@ def _bytes(quick: bool) -> list[Row]:
             store.roll(rest=True)
             store.merge()
             found = store.bytes_per_point()
-            what = {"walk": "noise of 15 digits", "loss": "a loss of 3 digits"}[kind]
+            what = {"walk": "a random walk", "loss": "a loss of 3 digits"}[kind]
             rows.append(
                 Row(
                     f"bytes a point, {what}, 2 ms of jitter, rollups included", target,
