@@ -24,6 +24,8 @@ ARROW: dict[str, pa.DataType] = {
     "float_series": pa.float64(), "string_series": pa.string(), "histogram_series": HISTOGRAM,
     "file_series": FILE,
 }  # fmt: skip
+# Of which a run has one value.
+_SINGLE = ("int", "float", "string", "bool", "datetime", "file")
 
 
 class Attribute(NamedTuple):
@@ -56,13 +58,18 @@ def names(store: Store, project: str, runs: Sequence[int], what: What) -> list[A
     """Logged attributes of any of `runs`, in alphabetical order, each once."""
     parameters: dict[str, object] = {"types": list(what.types)}
     where = _where(project, runs, what, parameters)
+    tables = {
+        f"SELECT path, type FROM series {where}": SERIES_TYPES,
+        f"SELECT path, type FROM attributes {where}": _SINGLE,
+        f"SELECT path, 'string_set' AS type FROM string_sets {where}": ("string_set",),
+    }
+    some = [sql for sql, kinds in tables.items() if any(map(what.wants, kinds))]
+    if not some:
+        return []
     rows = store.query(
         f"""
-        SELECT DISTINCT path, type FROM (
-            SELECT path, type FROM series {where}
-            UNION ALL SELECT path, type FROM attributes {where}
-            UNION ALL SELECT path, 'string_set' AS type FROM string_sets {where}
-        ) WHERE empty({{types:Array(String)}}) OR has({{types:Array(String)}}, type)
+        SELECT DISTINCT path, type FROM ({" UNION ALL ".join(some)})
+        WHERE empty({{types:Array(String)}}) OR has({{types:Array(String)}}, type)
         ORDER BY path, type
         """,
         parameters,
@@ -83,7 +90,7 @@ def columns(
     def add(sql: str, values: Callable[[pa.Table, str], pa.Array]) -> None:
         gathered.add(store.query(sql, parameters), values)
 
-    if any(what.wants(kind) for kind in ("int", "float", "string", "bool", "datetime", "file")):
+    if any(map(what.wants, _SINGLE)):
         add(
             f"SELECT path, type, run, number, integer, text, {_FILE} FROM attributes FINAL {where}",
             _single_values,
