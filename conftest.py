@@ -14,9 +14,12 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 _NEEDS = re.compile(r"needs ([^:]+): (.+)")
 
@@ -50,14 +53,44 @@ def _long_too(config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with slow tests first: what comes last should be short, since files are shared
-    out among processes."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Those that start many processes first, then files with slow tests: what comes last should be
+    short, since files are shared out among processes."""
+    ranks = ("crowd", "slow")
+    found = {name: {item.path for item in items if item.get_closest_marker(name)} for name in ranks}
+    items.sort(key=lambda item: [item.path not in found[name] for name in ranks])
+    elsewhere = [item for item in items if _on_another_engine(item)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if not _on_another_engine(item)]
     if not _long_too(config):
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def _on_another_engine(item: pytest.Item) -> bool:
+    if not item.get_closest_marker("one_engine") or not isinstance(item, pytest.Function):
+        return False
+    return bool(item.callspec.params.get("store_url", "chdb") != "chdb")
+
+
+class _Scheduling(LoadFileScheduling):
+    """A file's tests in one process, and those of all files that start a whole platform too: two
+    such at once, with a dozen processes each, take longer than one after the other, and what they
+    wait for comes too late."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "crowd" if _is_crowd(str(self.config.rootpath / file)) else file
+
+
+@cache
+def _is_crowd(file: str) -> bool:
+    # Whoever shares them out has names of tests only.
+    return "pytest.mark.crowd" in Path(file).read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling | None:
+    return _Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_xdist_auto_num_workers() -> int:

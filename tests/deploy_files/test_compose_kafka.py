@@ -16,7 +16,7 @@ from support_naiad import free_port
 from naiad_eventlog import open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.long]
 
 
 def properties(environment: dict[str, object], folder: Path, clients: int, controller: int) -> str:

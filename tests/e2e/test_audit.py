@@ -14,7 +14,7 @@ import pytest
 from support_homes import Home, Served
 from support_naiad import clean_environment, running_naiad, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.crowd, pytest.mark.slow]
 
 RUN = """
 import sys, time, naiad

@@ -14,7 +14,7 @@ from support_naiad import clean_environment
 from naiad.query import runs
 
 # Twelve trainings, on a machine that others use too.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(800)]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(800)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "examples/digits"

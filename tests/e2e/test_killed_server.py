@@ -13,6 +13,8 @@ from support_naiad import clean_environment, wait_until
 
 from naiad.query import runs
 
+pytestmark = pytest.mark.crowd
+
 # Logs until told to end, and says after each call that it returned.
 WRITER = """
 import os, sys, time

@@ -64,6 +64,7 @@ def written(server: Reading) -> Any:
     return write
 
 
+@pytest.mark.one_engine
 @settings(
     max_examples=10, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

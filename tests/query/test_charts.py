@@ -163,6 +163,7 @@ axes = st.sampled_from(AXES)
 widths = st.sampled_from([1, 5, 40, 1000])
 
 
+@pytest.mark.one_engine
 @drawn
 @given(which=which, axis=axes, width=widths, zoom=zooms, smoothing=kinds)
 def test_smoothed_curves(
@@ -206,6 +207,7 @@ def test_smoothed_curves(
         assert row["smoothed_y"] == pytest.approx(value, rel=1e-9, abs=1e-9 * size)
 
 
+@pytest.mark.one_engine
 @drawn
 @given(
     which=which, axis=axes, width=widths, zoom=zooms,

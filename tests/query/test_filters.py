@@ -45,6 +45,7 @@ def test_a_filter_chooses_what_plain_python_chooses(
 
 
 @pytest.mark.long
+@pytest.mark.one_engine
 @pytest.mark.timeout(900)
 @examples(150)
 @given(said=filters)

@@ -65,6 +65,7 @@ def test_runs_are_sorted_by_what_stands_for_a_metric(
     assert found == frame["run"].tolist()
 
 
+@pytest.mark.one_engine
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(sort=st.sampled_from(SORTS), ascending=st.booleans(), limit=st.integers(1, 17))
 def test_pages_put_together_are_the_whole(

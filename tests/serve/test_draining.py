@@ -31,7 +31,7 @@ from naiad_proto.v1.records_pb2 import Batch
 
 __all__ = ["kafka_url"]
 # Processes start slowly where many tests run at once.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -24,7 +24,7 @@ from naiad_proto.v1.ingest_pb2_grpc import IngestServiceStub
 from naiad_query import keeping
 
 __all__ = ["kafka_url"]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.crowd, pytest.mark.slow]
 
 
 def send(ingest: Stage) -> None:

@@ -117,6 +117,7 @@ def some_lives(draw: st.DrawFn) -> list[Life]:
     return found
 
 
+@pytest.mark.one_engine
 @given(some_lives(), st.integers(0, 400), st.integers(0, 200))
 @settings(deadline=None)
 def test_the_fold_is_the_rule(lives: Store, found: list[Life], since: int, span: int) -> None:

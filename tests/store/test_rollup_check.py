@@ -21,7 +21,7 @@ def made(store: Store) -> Store:
     owner = Owner(store, long=500)
     spools = [Spool(PROJECT, f"run-{number}").create() for number in range(3)]
     rng = np.random.default_rng(1)
-    for begin, count in ((0, 40_000), (40_000, 3000), (20_000, 50)):
+    for begin, count in ((0, 8000), (8000, 1000), (4000, 50)):
         for number, spool in enumerate(spools[: 3 if not begin else 2]):
             values = rng.normal(size=count + number)
             spool.metrics({"loss": list(values)}, steps=list(range(begin, begin + len(values))))

@@ -256,9 +256,10 @@ def test_any_story(
 
 @pytest.mark.long
 @pytest.mark.slow
+@pytest.mark.one_engine
 @pytest.mark.timeout(900)
 @settings(
-    max_examples=12, deadline=None,
+    max_examples=8, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(

@@ -281,6 +281,7 @@ def test_a_mark_of_a_series_that_is_not_rolled_goes_once_nobody_rolls_it(
     assert [one for part in parts(store) for one in editions(store, part, settled(store))] == []
 
 
+@pytest.mark.one_engine
 def test_readers_during_the_sweep(
     store: Store, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from support_cluster import ENGINES, STAGES, cluster
 from support_networks import NETWORK
 from support_siege import ROUNDS, SEED, siege
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.timeout(3600)

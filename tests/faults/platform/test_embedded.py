@@ -14,7 +14,7 @@ from support_embedded import DISKS, PROCESSES, embedded
 from support_networks import NETWORK
 from support_siege import ROUNDS, SEED, siege
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.timeout(2400)
