@@ -103,6 +103,14 @@ const TIME_TICKS = [
   [0.001, "{ss}.{fff}", DAY + " {HH}:{mm}", null, DAY + " {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
 ];
 
+// What may lie between two ticks of a duration, in seconds: what people count by.
+const DURATION_TICKS = [
+  ...[0.001, 0.01, 0.1, 1].flatMap((one) => [one, 2 * one, 5 * one]),
+  ...[10, 15, 30, 60, 120, 300, 600, 900, 1800],
+  ...[1, 2, 3, 6, 12, 24, 48, 120].map((hours) => hours * 3600),
+  ...[10, 100, 1000, 10000].flatMap((one) => [one, 2 * one, 5 * one]).map((days) => days * 86400),
+];
+
 function tick(axis, value) {
   if (axis === "relative_time") return duration(value);
   const size = Math.abs(value);
@@ -405,6 +413,7 @@ class Charts {
           ...(header.axis === "time"
             ? { values: TIME_TICKS, size: 44, space: 54 }
             : { values: (_, ticks) => ticks.map((v) => tick(header.axis, v)), size: 30, space: 60 }),
+          ...(header.axis === "relative_time" ? { incrs: DURATION_TICKS } : {}),
         },
         { ...axisLook, size: 58, values: (_, ticks) => ticks.map((v) => (v === null ? "" : tick("y", v))) },
       ],
