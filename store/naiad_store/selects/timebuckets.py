@@ -155,7 +155,7 @@ class _Question:
             for place, first in more.low.items():
                 low[place] = min(first, low.get(place, first))
                 high[place] = max(more.high[place], high.get(place, first))
-        return _Ends(low, high, guessed=True)
+        return _Ends(low, high, guessed=True) if low else None
 
     def answer(self, ends: _Ends) -> pa.Table | None:
         """None where the guess was wrong, or where nothing is asked for."""
