@@ -58,19 +58,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ranks = ("crowd", "slow")
     found = {name: {item.path for item in items if item.get_closest_marker(name)} for name in ranks}
     items.sort(key=lambda item: [item.path not in found[name] for name in ranks])
-    elsewhere = [item for item in items if _on_another_engine(item)]
-    config.hook.pytest_deselected(items=elsewhere)
-    items[:] = [item for item in items if not _on_another_engine(item)]
     if not _long_too(config):
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+    there = {item.nodeid for item in items}
+    elsewhere = {item for item in items if _met_elsewhere(item, there)}
+    config.hook.pytest_deselected(items=list(elsewhere))
+    items[:] = [item for item in items if item not in elsewhere]
 
 
-def _on_another_engine(item: pytest.Item) -> bool:
-    if not item.get_closest_marker("one_engine") or not isinstance(item, pytest.Function):
-        return False
-    return bool(item.callspec.params.get("store_url", "chdb") != "chdb")
+def _met_elsewhere(item: pytest.Item, there: set[str]) -> bool:
+    """Whether what would be tested on this engine is tested on another one, among those `there`:
+    Distributed tables are reached by HTTP too, and plain ones are in chDB."""
+    engine = item.callspec.params.get("store_url") if hasattr(item, "callspec") else None
+    if item.get_closest_marker("one_engine"):
+        return engine not in {None, "chdb"}
+    return engine == "http" and item.nodeid.replace("[http", "[sharded", 1) in there
 
 
 class _Scheduling(LoadFileScheduling):
