@@ -249,7 +249,8 @@ def test_what_is_refused_late_is_parked_too_also_when_the_spool_is_gone(
     writer.close()
     shipping()
     kept = host / "rejected" / name / "rejected.jsonl"
-    wait_until(kept.exists, 20, "it is parked")
+    # It is there for a moment before anything stands in it.
+    wait_until(lambda: kept.exists() and kept.read_text().endswith("\n"), 20, "it is parked")
     (line,) = kept.read_text().splitlines()
     assert json.loads(line)["reason"] == "a: found out late"
     shown = CliRunner().invoke(main, ["sync", "--rejected", str(host.parent)])
