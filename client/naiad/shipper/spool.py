@@ -251,8 +251,8 @@ class SpoolShip:
         called = [batch.called_at for batch in self._pending if batch.call is not None]
         if self._opening is not None:
             called.append(self._opening_since)
-        text = f"{self.server.url} has not answered for {SILENT_SECONDS:.0f} s"
         if called and time.monotonic() - min(called) > SILENT_SECONDS:
+            text = f"{self.server.url} has not answered for {SILENT_SECONDS:.0f} s"
             self.told.trouble = text
             self._report.say_once("network", text)
 

@@ -58,12 +58,12 @@ def names(store: Store, project: str, runs: Sequence[int], what: What) -> list[A
     """Logged attributes of any of `runs`, in alphabetical order, each once."""
     parameters: dict[str, object] = {"types": list(what.types)}
     where = _where(project, runs, what, parameters)
-    tables = {
-        f"SELECT path, type FROM series {where}": SERIES_TYPES,
-        f"SELECT path, type FROM attributes {where}": _SINGLE,
-        f"SELECT path, 'string_set' AS type FROM string_sets {where}": ("string_set",),
-    }
-    some = [sql for sql, kinds in tables.items() if any(map(what.wants, kinds))]
+    tables = (
+        (SERIES_TYPES, "path, type FROM series"),
+        (_SINGLE, "path, type FROM attributes"),
+        (("string_set",), "path, 'string_set' AS type FROM string_sets"),
+    )
+    some = [f"SELECT {rows} {where}" for kinds, rows in tables if any(map(what.wants, kinds))]
     if not some:
         return []
     rows = store.query(

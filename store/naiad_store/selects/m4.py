@@ -46,24 +46,13 @@ def number_of(bits: str) -> str:
     return f"reinterpretAsFloat64(if({bits} >= {_SIGN}, bitXor({bits}, {_SIGN}), bitNot({bits})))"
 
 
-def x_of_least(least: str) -> str:
-    return f"toInt64(toUInt64({least}))"
-
-
-def x_of_most(most: str) -> str:
-    return f"toInt64({_HIGHEST} - toUInt64({most}))"
-
-
-def y_of(extreme: str) -> str:
-    """Of a `least` or a `most`."""
-    return number_of(f"toUInt64(bitShiftRight({extreme}, 64))")
-
-
-# From points (x, value, fine: is it finite), each at an x of its own, to what `OF_EXTREMES` makes
-# columns of. Where x is unique the first and the last need no numbers of 128 bits.
-OF_POINTS = f"""
-    minIf(x, fine) AS first_x, argMinIf(value, x, fine) AS first_y,
-    maxIf(x, fine) AS last_x, argMaxIf(value, x, fine) AS last_y,
+def of_points(order: str = "x") -> str:
+    """From points (x, value, fine: is it finite) to what `OF_EXTREMES` makes columns of. `order`
+    says which is before which, where several may be at one x."""
+    # Where x is unique the first and the last need no numbers of 128 bits.
+    return f"""
+    minIf(x, fine) AS first_x, argMinIf(value, {order}, fine) AS first_y,
+    maxIf(x, fine) AS last_x, argMaxIf(value, {order}, fine) AS last_y,
     minIf({least("x", "value")}, fine) AS lowest,
     maxIf({most("x", "value")}, fine) AS highest,
     sumIf(value, fine) AS sum,
@@ -72,6 +61,9 @@ OF_POINTS = f"""
     countIf(value = inf) AS positive_infinities,
     countIf(value = -inf) AS negative_infinities
 """
+
+
+OF_POINTS = of_points()
 
 # From columns to what `OF_GATHERED` makes wider ones of.
 GATHERED = f"""
@@ -92,10 +84,10 @@ _ENDS = {
     "last_y": "reinterpretAsFloat64(toUInt64(last))",
 }
 _EXTREMES = {
-    "min_x": x_of_least("lowest"),
-    "min_y": y_of("lowest"),
-    "max_x": x_of_most("highest"),
-    "max_y": y_of("highest"),
+    "min_x": "toInt64(toUInt64(lowest))",
+    "min_y": number_of("toUInt64(bitShiftRight(lowest, 64))"),
+    "max_x": f"toInt64({_HIGHEST} - toUInt64(highest))",
+    "max_y": number_of("toUInt64(bitShiftRight(highest, 64))"),
 }
 # What a column has where no point is finite.
 _NONE = {

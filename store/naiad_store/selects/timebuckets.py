@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from naiad_proto.packed import COUNTS
+from naiad_proto.packed import COUNTS, FLOATS
 from naiad_store.selects.grid import BUCKETS, Grid
 from naiad_store.selects.known import last_steps
-from naiad_store.selects.m4 import least, most, x_of_least, x_of_most, y_of
+from naiad_store.selects.m4 import OF_EXTREMES, ROLLUP, of_points
 from naiad_store.selects.rolled import stretches
 from naiad_store.selects.scope import PREVIEW, Scope
 from naiad_store.selects.steps import decimal
@@ -27,32 +27,20 @@ _AHEAD = 1 << 62
 # the last, lies what proves a guess wrong.
 _COLUMN_BITS = 32
 
-# Of points (t, a time that is not negative, x, value, fine: is it finite). At one time they are
-# ordered by their steps.
-_WHEN = "bitOr(bitShiftLeft(toUInt128(t), 64), toUInt128(x))"
-_OF_POINTS = f"""
-    minIf(t, fine) AS first_t, argMinIf(value, {_WHEN}, fine) AS first,
-    maxIf(t, fine) AS last_t, argMaxIf(value, {_WHEN}, fine) AS last,
-    minIf({least("t", "value")}, fine) AS lowest,
-    maxIf({most("t", "value")}, fine) AS highest,
-    sumIf(value, fine) AS sum_y,
-    countIf(fine) AS finite_count,
-    countIf(isNaN(value)) AS nan_count,
-    countIf(value = inf) AS positive_infinity_count,
-    countIf(value = -inf) AS negative_infinity_count
-"""
+# At one time points are ordered by their steps.
+_WHEN = "bitOr(bitShiftLeft(toUInt128(x), 64), toUInt128(step))"
 
 
-def _seconds(t: str) -> str:
-    return f"(toInt64({t}) - {_AHEAD}) / {_UNIT}"
+def _shown(name: str) -> str:
+    """A number of a column, by its name in `ROLLUP`, as `BUCKETS` has it."""
+    if name.endswith("_x"):
+        return f"if(finite = 0, nan, (toInt64({name}) - {_AHEAD}) / {_UNIT})"
+    return f"if(finite = 0, nan, {name})" if name.endswith("_y") else name
 
 
-_M4 = {
-    "first_x": _seconds("first_t"), "first_y": "first",
-    "last_x": _seconds("last_t"), "last_y": "last",
-    "min_x": _seconds(x_of_least("lowest")), "min_y": y_of("lowest"),
-    "max_x": _seconds(x_of_most("highest")), "max_y": y_of("highest"),
-}  # fmt: skip
+_SHOWN = ", ".join(
+    f"{_shown(name)} AS {shown}" for name, shown in zip(ROLLUP, (*FLOATS[2:], *COUNTS), strict=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +90,6 @@ class _Question:
     relative: bool
     previews: bool
     settings: Mapping[str, object] | None
-    _given: dict[str, object] = field(default_factory=dict)
 
     def ends(self) -> _Ends:
         """As they are."""
@@ -169,69 +156,65 @@ class _Question:
             return None
         grid = Grid.over(begin, end, self.columns)
         given: dict[str, object] = {}
-        sql = self._points(self.scope, self.paths, given)
-        at = "toUnixTimestamp64Milli(ts)"
-        if bases:
-            given |= {"based": list(bases), "bases": list(bases.values())}
-            at += " - transform(place, {based:Array(UInt32)}, {bases:Array(Int64)}, toInt64(0))"
-        paths = len(self.paths)
-        series = "place"
-        if paths > 1:
-            given |= {"names": self.paths, "numbers": list(range(paths))}
-            number = "transform(path, {names:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))"
-            series = f"place * {paths} + {number}"
-        columns = grid.last - grid.first + 1
-        column = f"bitShiftRight(at, {grid.k}) - {grid.first - 1}"
-        if ends.guessed:
-            # Nothing is left out but what nobody asked for.
-            column = f"least(greatest({column}, 0), {columns + 1})"
-            low = "1" if self.begin is None else f"at >= {grid.low}"
-            high = "1" if self.end is None else f"at <= {grid.high}"
-            if self.relative:
-                # Before the first point there is none.
-                column, low = f"if(at < 0, 0, {column})", f"({low} OR at < 0)"
-        else:
-            low, high = f"at >= {grid.low}", f"at <= {grid.high}"
-        sql = f"""
-            SELECT key, {_OF_POINTS}
-            FROM (
-                SELECT
-                    bitOr(bitShiftLeft(toUInt64(series), {_COLUMN_BITS}), toUInt64({column}))
-                        AS key,
-                    x, value, toUInt64(at + {_AHEAD}) AS t, isFinite(value) AS fine
-                FROM (SELECT {series} AS series, x, {at} AS at, value FROM ({sql}))
-                WHERE {low} AND {high}
-            )
-            GROUP BY key
-        """
-        shown = [
-            "series", "column",
-            f"bitShiftLeft(column + {grid.first - 1}, {grid.k}) / {_UNIT} AS from_x",
-            f"bitShiftLeft(column + {grid.first}, {grid.k}) / {_UNIT} AS to_x",
-            *(f"if(finite_count = 0, nan, {sql}) AS {name}" for name, sql in _M4.items()),
-            "sum_y", *COUNTS,
-        ]  # fmt: skip
         found = self.store.query(
             f"""
-            SELECT {", ".join(shown)}
+            SELECT series, column,
+                bitShiftLeft(column + {grid.first - 1}, {grid.k}) / {_UNIT} AS from_x,
+                bitShiftLeft(column + {grid.first}, {grid.k}) / {_UNIT} AS to_x, {_SHOWN}
             FROM (
-                SELECT *, toUInt32(bitShiftRight(key, {_COLUMN_BITS})) AS series,
-                    toInt64(bitAnd(key, {(1 << _COLUMN_BITS) - 1})) AS column
-                FROM ({sql})
+                SELECT toUInt32(bitShiftRight(key, {_COLUMN_BITS})) AS series,
+                    toInt64(bitAnd(key, {(1 << _COLUMN_BITS) - 1})) AS column, {OF_EXTREMES}
+                FROM (
+                    SELECT key, {of_points(_WHEN)}
+                    FROM ({self._keyed(grid, bases, ends.guessed, given)}) GROUP BY key
+                )
             )
-            ORDER BY key
+            ORDER BY series, column
             """,
             given,
             self.settings,
         )
-        if ends.guessed:
+        if ends.guessed and found.num_rows:
             met = pc.min_max(found.column("column"))
-            if found.num_rows and not 1 <= met["min"].as_py() <= met["max"].as_py() <= columns:
+            if not 1 <= met["min"].as_py() <= met["max"].as_py() <= grid.last - grid.first + 1:
                 return None
-        place, number = np.divmod(found.column("series").to_numpy(), np.uint32(paths))
+        place, number = np.divmod(found.column("series").to_numpy(), np.uint32(len(self.paths)))
         names = pa.DictionaryArray.from_arrays(number.astype(np.int32), pa.array(self.paths))
         found = found.append_column("place", pa.array(place)).append_column("path", names)
         return found.select(BUCKETS.names).cast(BUCKETS)
+
+    def _keyed(
+        self, grid: Grid, bases: Mapping[int, int], guessed: bool, given: dict[str, object]
+    ) -> str:
+        """SQL of the points: key, x (a time that is not negative), step, value, fine."""
+        at = "toUnixTimestamp64Milli(ts)"
+        if bases:
+            given |= {"based": list(bases), "bases": list(bases.values())}
+            at += " - transform(place, {based:Array(UInt32)}, {bases:Array(Int64)}, toInt64(0))"
+        series = "place"
+        if len(self.paths) > 1:
+            given |= {"names": self.paths, "numbers": list(range(len(self.paths)))}
+            number = "transform(path, {names:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))"
+            series = f"place * {len(self.paths)} + {number}"
+        column = f"bitShiftRight(at, {grid.k}) - {grid.first - 1}"
+        low, high = f"at >= {grid.low}", f"at <= {grid.high}"
+        if guessed:
+            # Nothing is left out but what nobody asked for.
+            column = f"least(greatest({column}, 0), {grid.last - grid.first + 2})"
+            low = low if self.begin is not None else "1"
+            high = high if self.end is not None else "1"
+            if self.relative:
+                # Before the first point there is none.
+                column, low = f"if(at < 0, 0, {column})", f"({low} OR at < 0)"
+        return f"""
+            SELECT bitOr(bitShiftLeft(toUInt64(series), {_COLUMN_BITS}), toUInt64({column})) AS key,
+                toInt64(at + {_AHEAD}) AS x, step, value, isFinite(value) AS fine
+            FROM (
+                SELECT {series} AS series, x AS step, {at} AS at, value
+                FROM ({self._points(self.scope, self.paths, given)})
+            )
+            WHERE {low} AND {high}
+        """
 
     def _points(self, scope: Scope, paths: Sequence[str], given: dict[str, object]) -> str:
         keep = "1" if self.previews else f"NOT ({PREVIEW})"
