@@ -93,6 +93,19 @@ class Clocked:
     def command(self, sql: str, *given: Any, **more: Any) -> Any:
         return self._timed("command", sql, *given, **more)
 
+    def stream(self, *given: Any, **more: Any) -> Iterator[Any]:
+        """Seconds are those in which the store is waited for."""
+        of_kind = self.took.setdefault("streaming", [0, 0.0, 0.0])
+        batches = self._store.stream(*given, **more)
+        of_kind[0] += 1
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            of_kind[1] += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
     def _timed(self, name: str, sql: str, *given: Any, **more: Any) -> Any:
         began, used = time.perf_counter(), time.process_time()
         try:
@@ -254,13 +267,14 @@ class Work:
         return {"url": self._reading.url}
 
     def cpu(self) -> Any:
-        """Seconds of computing, and how many questions were asked before what streams, and how long
-        they took, all so far."""
-        took = self.store.took.values()
+        """Seconds of computing, how many questions were asked before what streams, how long they
+        took, and how long what streams was waited for, all so far."""
+        took = [each for kind, each in self.store.took.items() if kind != "streaming"]
         return {
             "seconds": time.process_time(),
             "questions": sum(each[0] for each in took),
             "asking": sum(each[1] for each in took),
+            "streaming": self.store.took.get("streaming", [0, 0.0, 0.0])[1],
         }
 
     def close(self) -> None:
