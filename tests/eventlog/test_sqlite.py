@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support_child import child
 from support_eventlog import EventLogContract, by_key, next_offsets, read
 
 from naiad_eventlog import (
@@ -52,17 +51,23 @@ asyncio.run(main())
 def killed_appender(url: str) -> set[tuple[int, int]]:
     """What a process that appends was told to be durable before it was killed."""
     acknowledged: set[tuple[int, int]] = set()
-    process = subprocess.Popen(
-        [sys.executable, "-c", APPENDER, url], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    for line in process.stdout:
-        task, n = line.split()
-        acknowledged.add((int(task), int(n)))
-        if len(acknowledged) == 200:
-            os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    with subprocess.Popen(
+        child(sys.executable, "-c", APPENDER, url), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                # The kill may come between two pieces of a line: PYTHONUNBUFFERED
+                # writes each by itself.
+                if not line.endswith("\n"):
+                    break
+                task, n = line.split()
+                acknowledged.add((int(task), int(n)))
+                if len(acknowledged) == 200:
+                    process.kill()
+        finally:
+            process.kill()
+    assert len(acknowledged) >= 200
     return acknowledged
 
 
