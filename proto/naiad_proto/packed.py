@@ -21,7 +21,6 @@ import pyarrow as pa
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint64]
-_Rows = dict[str, npt.NDArray[Any]]
 
 FLOATS = (
     "from_x", "to_x", "first_x", "first_y", "last_x", "last_y", "min_x", "min_y", "max_x",
@@ -29,6 +28,8 @@ FLOATS = (
 )  # fmt: skip
 COUNTS = ("finite_count", "nan_count", "positive_infinity_count", "negative_infinity_count")
 _DRAWN = FLOATS[2:]
+_X = tuple(name for name in _DRAWN if name.endswith("_x"))
+_Y = tuple(name for name in _DRAWN if not name.endswith("_x"))
 # Rows of a stretch in order, on average, below which rows are sorted one by one.
 _FEW = 16
 
@@ -82,88 +83,136 @@ def unpacked(table: pa.Table, grid: Grid, turns: npt.NDArray[np.int64]) -> Unpac
     The answer's are in the order of series that `turns` says, and of x. Raises ValueError for
     another table."""
     if table.schema.equals(POINTS):
-        return _of_points(_in_order(table, turns), grid)
+        return _of_points(_Ordered(table, turns), grid)
     if table.schema.equals(columns_schema(grid.k)):
-        return _of_columns(_in_order(table, turns), grid)
+        return _of_columns(_Ordered(table, turns), grid)
     raise ValueError(f"packed buckets can't have the columns {table.schema.names}")
 
 
-def _in_order(table: pa.Table, turns: npt.NDArray[np.int64]) -> _Rows:
-    """Rows mostly come in long stretches that are in order. To put these side by side costs no
-    more than to put batches side by side; to sort rows does."""
-    batches = [
-        [np.asarray(column) for column in batch.columns]
-        for batch in table.to_batches()
-        if batch.num_rows
-    ]
-    if not batches:
-        return {name: np.asarray(table.column(name)) for name in table.schema.names}
-    begins, ends, of_batch, first, last, turn = [], [], [], [], [], []
-    for number, (series, position, *_) in enumerate(batches):
-        breaks = (series[1:] != series[:-1]) | (position[1:] <= position[:-1])
-        begin = np.append(0, np.flatnonzero(breaks) + 1)
-        end = np.append(begin[1:], len(series))
-        begins.append(begin)
-        ends.append(end)
-        of_batch.append(np.full(len(begin), number))
-        first.append(position[begin])
-        last.append(position[end - 1])
-        turn.append(turns[series[begin]])
-    firsts, lasts, by_turn = np.concatenate(first), np.concatenate(last), np.concatenate(turn)
-    order = np.lexsort((firsts, by_turn))
-    firsts, lasts, by_turn = firsts[order], lasts[order], by_turn[order]
-    names = table.schema.names
-    overlap = ((by_turn[1:] == by_turn[:-1]) & (firsts[1:] <= lasts[:-1])).any()
-    if overlap or table.num_rows < _FEW * len(order):
-        rows = [np.concatenate(columns) for columns in zip(*batches, strict=True)]
-        order = np.lexsort((rows[1], turns[rows[0]]))
-        return {name: column[order] for name, column in zip(names, rows, strict=True)}
-    parts = [
-        (number, slice(begin, end))
-        for number, begin, end in zip(
-            np.concatenate(of_batch)[order].tolist(),
-            np.concatenate(begins)[order].tolist(),
-            np.concatenate(ends)[order].tolist(),
-            strict=True,
-        )
-    ]
-    return {
-        name: np.concatenate([batches[number][column][part] for number, part in parts])
-        for column, name in enumerate(names)
-    }
+class _Ordered:
+    """The rows of a table in order, column by column.
+
+    Rows mostly come in long stretches that are in order. To put these side by side costs no more
+    than to put batches side by side; to sort rows does."""
+
+    def __init__(self, table: pa.Table, turns: npt.NDArray[np.int64]) -> None:
+        batches = [batch for batch in table.to_batches() if batch.num_rows]
+        self._batches = {
+            name: [np.asarray(batch.column(number)) for batch in batches]
+            for number, name in enumerate(table.schema.names)
+        }
+        self.rows = table.num_rows
+        self._types = {field.name: np.dtype(field.type.to_pandas_dtype()) for field in table.schema}
+        # Of the stretches in order the batch and where in it; or of each row where it is.
+        self._parts: list[tuple[int, slice]] = []
+        self._order: npt.NDArray[np.int64] | None = None
+        if batches:
+            self._sort(turns)
+
+    def _sort(self, turns: npt.NDArray[np.int64]) -> None:
+        begins, ends, of_batch, first, last, turn = [], [], [], [], [], []
+        all_series, all_positions = list(self._batches.values())[:2]
+        for number, (series, position) in enumerate(zip(all_series, all_positions, strict=True)):
+            breaks = (series[1:] != series[:-1]) | (position[1:] <= position[:-1])
+            begin = np.append(0, np.flatnonzero(breaks) + 1)
+            end = np.append(begin[1:], len(series))
+            begins.append(begin)
+            ends.append(end)
+            of_batch.append(np.full(len(begin), number))
+            first.append(position[begin])
+            last.append(position[end - 1])
+            turn.append(turns[series[begin]])
+        firsts, lasts, by_turn = np.concatenate(first), np.concatenate(last), np.concatenate(turn)
+        order = np.lexsort((firsts, by_turn))
+        firsts, lasts, by_turn = firsts[order], lasts[order], by_turn[order]
+        overlap = ((by_turn[1:] == by_turn[:-1]) & (firsts[1:] <= lasts[:-1])).any()
+        if overlap or self.rows < _FEW * len(order):
+            series, position = np.concatenate(all_series), np.concatenate(all_positions)
+            self._order = np.lexsort((position, turns[series]))
+            return
+        self._parts = [
+            (number, slice(begin, end))
+            for number, begin, end in zip(
+                np.concatenate(of_batch)[order].tolist(),
+                np.concatenate(begins)[order].tolist(),
+                np.concatenate(ends)[order].tolist(),
+                strict=True,
+            )
+        ]
+
+    def column(self, name: str, kind: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
+        """In order, as numbers of `kind`, otherwise of their own; an array that is nobody
+        else's."""
+        found = np.empty(self.rows, self._types[name] if kind is None else kind)
+        self.put(name, found)
+        return found
+
+    def put(self, name: str, out: npt.NDArray[Any]) -> None:
+        """The same into an array that is there."""
+        batches = self._batches[name]
+        if self._order is not None:
+            out[:] = np.concatenate(batches)[self._order]
+        elif batches:
+            parts = [batches[number][part] for number, part in self._parts]
+            np.concatenate(parts, out=out, casting="unsafe")
+
+    def most(self, name: str) -> int:
+        """The greatest of unsigned numbers, 0 without any."""
+        return max((int(batch.max()) for batch in self._batches[name]), default=0)
 
 
-def _of_columns(rows: _Rows, grid: Grid) -> Unpacked:
-    begins = (rows["column"].astype(np.int64) + grid.first) << grid.k
-    exact = not len(begins) or int(begins.max()) < 1 << 52
-    if exact:
+def _of_columns(rows: _Ordered, grid: Grid) -> Unpacked:
+    # To touch memory for the first time is most of what this costs. One block comes in huge pages,
+    # in which that costs half as much, and there is no array beside it.
+    floats = dict(zip(FLOATS, np.empty((len(FLOATS), rows.rows)), strict=True))
+    last = (rows.most("column") + grid.first + 1) << grid.k
+    begins: npt.NDArray[Any]
+    if last < 1 << 52 and not wide(grid.k):
         # Floats are as exact there, and turning numbers into them twice is half of the work.
-        begins = begins.astype(np.float64)
-    floats = _edges(begins, grid)
-    for name in _DRAWN:
-        values = rows[name]
-        if name.endswith("_x"):
-            if exact and not wide(grid.k):
-                values = np.add(begins, values)
-                np.true_divide(values, grid.unit, out=values)
-            else:
-                values = (begins + values.astype(np.int64)) / grid.unit
-        floats[name] = values
-    counts = {name: _whole(rows[name]) for name in COUNTS}
+        begins = floats["from_x"]
+        rows.put("column", begins)
+        begins += grid.first
+        begins *= 1 << grid.k
+        for name in _X:
+            rows.put(name, floats[name])
+            floats[name] += begins
+            floats[name] /= grid.unit
+    else:
+        begins = (rows.column("column", np.int64) + grid.first) << grid.k
+        for name in _X:
+            floats[name][:] = (begins + rows.column(name, np.int64)) / grid.unit
+    for name in _Y:
+        rows.put(name, floats[name])
+    np.add(begins, 1 << grid.k, out=floats["to_x"], casting="unsafe")
+    floats["to_x"] /= grid.unit
+    np.true_divide(begins, grid.unit, out=floats["from_x"])
+    # Mostly there is nothing but finite points: zeros that are not even written.
+    counts = {
+        name: rows.column(name, np.uint64) if rows.most(name) else np.zeros(rows.rows, np.uint64)
+        for name in COUNTS
+    }
     empty = counts["finite_count"] == 0
     if empty.any():
         for name in _DRAWN[:-1]:
-            floats[name] = np.where(empty, np.nan, floats[name])
-    return Unpacked(rows["series"], floats, counts)
+            floats[name][empty] = np.nan
+    return Unpacked(rows.column("series"), floats, counts)
 
 
-def _of_points(rows: _Rows, grid: Grid) -> Unpacked:
-    series, y = rows["series"], rows["y"]
-    x = rows["x"].astype(np.int64) + (grid.first << grid.k)
+def _of_points(rows: _Ordered, grid: Grid) -> Unpacked:
+    series, y = rows.column("series"), rows.column("y")
+    x = rows.column("x", np.int64)
+    x += grid.first << grid.k
     column = x >> grid.k
     starts = _starts(series, column)
-    floats = _edges(column[starts] << grid.k, grid)
+    begins = column[starts] << grid.k
+    floats = {"from_x": begins / grid.unit, "to_x": (begins + (1 << grid.k)) / grid.unit}
+    at = x / grid.unit
     fine = np.isfinite(y)
+    if fine.all():
+        sizes = np.diff(starts, append=len(y)).astype(np.uint64)
+        counts = {name: np.zeros(len(starts), np.uint64) for name in COUNTS}
+        counts["finite_count"] = sizes
+        return Unpacked(series[starts], floats | _m4(at, y, starts), counts)
     counts = {
         "finite_count": _counted(fine, starts),
         "nan_count": _counted(np.isnan(y), starts),
@@ -171,41 +220,34 @@ def _of_points(rows: _Rows, grid: Grid) -> Unpacked:
         "negative_infinity_count": _counted(y == -np.inf, starts),
     }
     some = counts["finite_count"] > 0
-    if fine.all():
-        drawn = _m4(x, y, starts)
-    else:
-        drawn = _m4(x[fine], y[fine], _starts(series[fine], column[fine]))
-    for name, values in drawn.items():
-        if name.endswith("_x"):
-            values = values / grid.unit
-        if len(values) < len(starts):
-            spread = np.full(len(starts), 0.0 if name == "sum_y" else np.nan)
-            spread[some] = values
-            values = spread
-        floats[name] = values
+    for name, values in _m4(at[fine], y[fine], _starts(series[fine], column[fine])).items():
+        floats[name] = np.full(len(starts), 0.0 if name == "sum_y" else np.nan)
+        floats[name][some] = values
     return Unpacked(series[starts], floats, counts)
 
 
-def _edges(begins: npt.NDArray[Any], grid: Grid) -> dict[str, Floats]:
-    return {"from_x": begins / grid.unit, "to_x": (begins + (1 << grid.k)) / grid.unit}
-
-
-def _m4(x: Integers, y: Floats, starts: Integers) -> dict[str, npt.NDArray[Any]]:
+def _m4(x: Floats, y: Floats, starts: Integers) -> dict[str, Floats]:
     """Of groups that begin at `starts`; M4 as in `naiad_store.selects.m4`, of points in order."""
-    # As many as there are groups, and there may be none.
-    ends = np.append(starts[1:], len(x))[: len(starts)] - 1
-    if len(starts) == len(x):
-        least = most = starts
-        total = y
-    else:
-        group = np.repeat(np.arange(len(starts)), ends - starts + 1)
-        least = _earliest(y == np.minimum.reduceat(y, starts)[group], group)
-        most = _earliest(y == np.maximum.reduceat(y, starts)[group], group)
-        total = np.add.reduceat(y, starts)
-    made: dict[str, npt.NDArray[Any]] = {}
-    for name, where in (("first", starts), ("last", ends), ("min", least), ("max", most)):
-        made[f"{name}_x"], made[f"{name}_y"] = x[where], y[where]
-    return made | {"sum_y": total}
+    first_x, first_y = x[starts], y[starts]
+    made = {"sum_y": first_y.copy()}
+    for name in ("first", "last", "min", "max"):
+        made[f"{name}_x"], made[f"{name}_y"] = first_x.copy(), first_y.copy()
+    # Mostly there is one point in each; only the others are looked at.
+    sizes = np.diff(starts, append=len(x))
+    several = np.flatnonzero(sizes > 1)
+    if not len(several):
+        return made
+    rows = np.flatnonzero(np.repeat(sizes > 1, sizes))
+    x, y, sizes = x[rows], y[rows], sizes[several]
+    ends = np.cumsum(sizes)
+    begins = ends - sizes
+    group = np.repeat(np.arange(len(several)), sizes)
+    least = _earliest(y == np.minimum.reduceat(y, begins)[group], group)
+    most = _earliest(y == np.maximum.reduceat(y, begins)[group], group)
+    for name, where in (("last", ends - 1), ("min", least), ("max", most)):
+        made[f"{name}_x"][several], made[f"{name}_y"][several] = x[where], y[where]
+    made["sum_y"][several] = np.add.reduceat(y, begins)
+    return made
 
 
 def _earliest(those: npt.NDArray[np.bool_], group: Integers) -> Integers:
@@ -227,8 +269,3 @@ def _counted(those: npt.NDArray[np.bool_], starts: Integers) -> Counts:
     if not len(starts) or not those.any():
         return np.zeros(len(starts), np.uint64)
     return np.add.reduceat(those, starts, dtype=np.uint64)
-
-
-def _whole(values: npt.NDArray[Any]) -> Counts:
-    # Mostly there is nothing but finite points: zeros that are not even written.
-    return values.astype(np.uint64) if values.any() else np.zeros(len(values), np.uint64)

@@ -7,23 +7,26 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 CHUNK_BYTES = 1024 * 1024
+# Of a piece at the most: gRPC's clients take messages of 4 MiB.
+_MOST_BYTES = 3 * CHUNK_BYTES
 _ROWS = 65_536
 
 
 class _Sink:
-    """A file that remembers what was written since the last look."""
+    """A file that remembers what was written since the last look: columns by reference, so that
+    their bytes are copied once, into the piece."""
 
     closed = False
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | pa.Buffer] = []
         self.size = 0
 
-    def write(self, data: object) -> int:
-        part = bytes(memoryview(data))  # type: ignore[arg-type]
-        self._parts.append(part)
-        self.size += len(part)
-        return len(part)
+    def write(self, data: bytes | pa.Buffer) -> int:
+        self._parts.append(data)
+        size = memoryview(data).nbytes
+        self.size += size
+        return size
 
     def take(self) -> bytes:
         taken = b"".join(self._parts)
@@ -62,7 +65,8 @@ class Endless:
 
 
 def chunks(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
-    """One Arrow IPC stream, in pieces of about `CHUNK_BYTES`."""
+    """One Arrow IPC stream, in pieces of about `CHUNK_BYTES`. They end where a batch does, so that
+    who receives them need not put them together; but for rows that are large themselves."""
     sink = _Sink()
     # Each batch names its own dictionary; readers of the whole stream join them.
     with pa.ipc.new_stream(sink, schema) as writer:
@@ -91,5 +95,9 @@ def table_chunks(table: pa.Table) -> Iterator[bytes]:
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
+    if len(data) <= _MOST_BYTES:
+        if data:
+            yield data
+        return
     for begin in range(0, len(data), CHUNK_BYTES):
         yield data[begin : begin + CHUNK_BYTES]

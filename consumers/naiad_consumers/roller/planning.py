@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -64,14 +64,13 @@ class Plan:
 
     def begin(self, stretch: Stretch) -> None:
         """A stretch that has no rows yet."""
-        stretch = replace(stretch, marks_through=self.number)
+        stretch = stretch._replace(marks_through=self.number)
         self.stretches.append(stretch)
         self._job(stretch.begin, stretch)
 
     def go_on(self, growth: Growth) -> None:
         last = self.stretches[-1]
-        last = replace(
-            last,
+        last = last._replace(
             end=growth.to,
             points=last.points + growth.rows,
             until=growth.to if growth.last else 0,
@@ -86,10 +85,9 @@ class Plan:
         at = stretch.begin
         for begin, end in _widened(stretch, dirty):
             if begin > at:
-                self.stretches.append(replace(stretch, begin=at, end=begin, points=0))
+                self.stretches.append(stretch._replace(begin=at, end=begin, points=0))
             self.begin(
-                replace(
-                    stretch,
+                stretch._replace(
                     begin=begin,
                     end=end,
                     since=begin,
@@ -100,10 +98,10 @@ class Plan:
             )
             at = end
         if at < stretch.end:
-            self.stretches.append(replace(stretch, begin=at, points=0))
+            self.stretches.append(stretch._replace(begin=at, points=0))
         # Points are counted for the series, not for the pieces.
         last = self.stretches[-1]
-        self.stretches[-1] = replace(last, points=stretch.points)
+        self.stretches[-1] = last._replace(points=stretch.points)
 
     def _job(self, begin: int, stretch: Stretch) -> None:
         self.jobs.append(
@@ -153,8 +151,7 @@ def plan(
                 )
             )  # fmt: skip
     made.stretches = [
-        replace(
-            one,
+        one._replace(
             marks_through=max(through, one.marks_through),
             log_partition=partition,
             lowest=one.lowest if lowest is None else min(one.lowest, lowest),
@@ -188,8 +185,8 @@ def rows_of(project: str, plans: Iterable[Plan], version: int) -> pa.Table:
             "project": project, "path": path, "run": run, "form": FORM, "version": version,
         }  # fmt: skip
         nothing = [
-            replace(one.stretches[0], begin=begin, end=begin, points=0) for begin in one.replaced
+            one.stretches[0]._replace(begin=begin, end=begin, points=0) for begin in one.replaced
         ]
         for stretch in (*one.stretches, *nothing):
-            rows.append(same | {name: getattr(stretch, name) for name in Stretch.__slots__})
+            rows.append(same | stretch._asdict())
     return pa.Table.from_pylist(rows, schema=ROLLED)

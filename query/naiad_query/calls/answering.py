@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from naiad_auth import current_principal
 from naiad_proto.v1 import query_pb2 as pb
 from naiad_proto.v1.query_pb2_grpc import QueryServiceServicer
 from naiad_query import asking
+from naiad_query.ahead import ahead
 from naiad_query.errors import WITH_REASON, refusal
 from naiad_query.keeping import KeptTables
 from naiad_query.naming import Names
@@ -115,30 +117,13 @@ class Answering(QueryServiceServicer):
     async def _stream(
         self, context: Context, answer: Callable[[], Iterator[T]]
     ) -> AsyncIterator[T]:
-        pieces: Iterator[T] | None = None
-        context_of_call = contextvars.copy_context()
-
-        def step() -> T | None:
-            nonlocal pieces
-            pieces = pieces or answer()
-            return next(pieces, None)
-
-        loop = asyncio.get_running_loop()
         if self._kept:
-            self._kept.loop = loop
+            self._kept.loop = asyncio.get_running_loop()
         try:
-            while True:
-                piece = await loop.run_in_executor(self._threads, context_of_call.run, step)
-                if piece is None:
-                    return
-                yield piece
+            async with contextlib.aclosing(ahead(answer, self._threads)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
         except WITH_REASON as error:
             reason = refusal(error)
-        finally:
-            if pieces is not None:
-                # Ends the store's question when the caller has gone.
-                await loop.run_in_executor(self._threads, getattr(pieces, "close", _nothing))
         await context.abort(reason.code, reason.message)
-
-
-def _nothing() -> None: ...

@@ -141,8 +141,6 @@ class Gathering:
         given: dict[str, object] = {
             "runs": [one.run for one in rows],
             "editions": [one.edition for one in rows],
-            "lows": [one.low for one in rows],
-            "highs": [one.high for one in rows],
             "series": [self._number(one.place, one.path) for one in rows],
             "low": min(one.low for one in rows),
             "high": max(one.high for one in rows),
@@ -150,8 +148,10 @@ class Gathering:
         }
         number = number_of([(one.run, one.path) for one in rows], given)
         inside = f"n != {NONE} AND edition = arrayElement({{editions:Array(UInt64)}}, n + 1)"
+        ends = {"lows": [one.low for one in rows], "highs": [one.high for one in rows]}
         for name, test in (("lows", ">="), ("highs", "<")):
-            if len(set(map(int, given[name]))) > 1:  # type: ignore[call-overload]
+            if len(set(ends[name])) > 1:
+                given[name] = ends[name]
                 inside += f" AND bucket {test} arrayElement({{{name}:Array(Int64)}}, n + 1)"
         column = "bucket" if whole else f"bitShiftRight(bucket, {self._k - level})"
         sql = f"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,17 +18,28 @@ _COLUMNS = """
     run, run_id, incarnation, experiment, created_at, owner, fork_run_id, fork_step,
     inherit_configs, version
 """
-_RUNS = """
+
+
+def _of_project(experiment: str) -> str:
+    return f"""
     SELECT
-        r.run AS run, r.run_id AS run_id, r.incarnation AS incarnation, n.text AS experiment,
-        r.created_at AS created_at,
+        r.run AS run, r.run_id AS run_id, r.incarnation AS incarnation,
+        {experiment} AS experiment, r.created_at AS created_at,
         r.owner AS owner, r.fork_run_id AS fork_run_id,
         reinterpret(r.fork_step, 'Int64') AS fork_step, r.inherit_configs AS inherit_configs,
         r.version AS version
-    FROM (SELECT * FROM runs FINAL WHERE project = {project:String}) AS r
+    FROM (SELECT * FROM runs FINAL WHERE project = {{project:String}}) AS r
+"""
+
+
+# A question about points that names runs by their ids need not know their experiments: the join
+# takes as long as the rest.
+_NAMELESS = _of_project("''")
+_RUNS = f"""
+    {_of_project("n.text")}
     LEFT JOIN (
         SELECT run, text FROM attributes FINAL
-        WHERE project = {project:String} AND path = 'sys/name' AND type = 'string'
+        WHERE project = {{project:String}} AND path = 'sys/name' AND type = 'string'
     ) AS n ON n.run = r.run
 """
 _LIVES = """
@@ -56,16 +68,13 @@ class Which:
     in_trash: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(NamedTuple):
     """A run as it was born. One whose creation has not arrived yet counts too."""
 
     run: int
     run_id: str
-    # Empty if it has none.
+    # Empty if it has none, or runs were not asked for by it.
     experiment: str
-    created_at: datetime
-    owner: str
     # Empty if it is no fork.
     fork_run_id: str
     # Micro-steps.
@@ -90,17 +99,19 @@ def has_project(store: Store, project: str) -> bool:
     return bool(store.query(sql, {"project": project}).num_rows > 0)
 
 
-def choose(store: Store, project: str, which: Which, *, now: float | None = None) -> pa.Table:
-    """A row per run in the columns of RunRow, version_high and version_low (of the creation's
-    version), newest first: by creation time, version, run id. By experiment: of each name the
-    run whose creation came last, which is its head; runs without a name are left out, and the
-    filter is asked of the heads.
+def choose(
+    store: Store, project: str, which: Which, *, now: float | None = None, names: bool = True
+) -> pa.Table:
+    """A row per run in the columns of RunRow, created_at, version_high and version_low (of the
+    creation's version), newest first: by creation time, version, run id. By experiment: of each
+    name the run whose creation came last, which is its head; runs without a name are left out,
+    and the filter is asked of the heads.
 
-    `now`, in seconds, is what the filter's ago() counts from. Raises FilterError, and StoreError
-    for a pattern that is not RE2.
+    `now`, in seconds, is what the filter's ago() counts from. Without `names`, experiments need
+    not be there. Raises FilterError, and StoreError for a pattern that is not RE2.
     """
     parameters: dict[str, object] = {"project": project}
-    sql = _named(which, parameters)
+    sql = _named(which, parameters, names=names or bool(which.filter.strip()))
     condition = None
     if which.filter.strip():
         # They ask for runs themselves.
@@ -112,8 +123,8 @@ def choose(store: Store, project: str, which: Which, *, now: float | None = None
     return store.query(
         f"""
         SELECT
-            run, run_id, experiment, created_at, toString(owner) AS owner, fork_run_id, fork_step,
-            inherit_configs, toUInt64(bitShiftRight(version, 64)) AS version_high,
+            run, run_id, experiment, created_at, fork_run_id, fork_step, inherit_configs,
+            toUInt64(bitShiftRight(version, 64)) AS version_high,
             toUInt64(bitAnd(version, toUInt128('18446744073709551615'))) AS version_low
         FROM ({sql}) {where}
         ORDER BY created_at DESC, version DESC, run_id
@@ -123,8 +134,8 @@ def choose(store: Store, project: str, which: Which, *, now: float | None = None
 
 
 def select_runs(store: Store, project: str, which: Which) -> list[RunRow]:
-    """The same as rows."""
-    return run_rows(choose(store, project, which))
+    """The same as rows, which have an experiment where it is asked for by it."""
+    return run_rows(choose(store, project, which, names=which.by_experiment))
 
 
 def forks_among(store: Store, project: str, which: Which) -> list[RunRow]:
@@ -143,7 +154,7 @@ def forks_among(store: Store, project: str, which: Which) -> list[RunRow]:
 
 def run_rows(table: pa.Table) -> list[RunRow]:
     """Of what `choose` gives."""
-    columns = [table.column(name).to_pylist() for name in RunRow.__dataclass_fields__]
+    columns = [table.column(name).to_pylist() for name in RunRow._fields]
     columns[-1] = [bool(value) for value in columns[-1]]
     return [RunRow(*values) for values in zip(*columns, strict=True)]
 
@@ -176,8 +187,8 @@ def with_facts(
     return found
 
 
-def _named(which: Which, parameters: dict[str, object]) -> str:
-    """SQL of the runs by their names alone."""
+def _named(which: Which, parameters: dict[str, object], *, names: bool = False) -> str:
+    """SQL of the runs by their names alone; with `names` and of their experiments'."""
     name = "experiment" if which.by_experiment else "run_id"
     conditions = [trash.condition(in_trash=which.in_trash)]
     if which.by_experiment:
@@ -189,7 +200,8 @@ def _named(which: Which, parameters: dict[str, object]) -> str:
         conditions.append(matching(name, which.pattern, parameters))
     where = f"WHERE {' AND '.join(conditions)}"
     one = "ORDER BY version DESC, run LIMIT 1 BY experiment" if which.by_experiment else ""
-    return f"SELECT {_COLUMNS} FROM ({_RUNS}) {where} {one}"
+    runs = _RUNS if names or which.by_experiment else _NAMELESS
+    return f"SELECT {_COLUMNS} FROM ({runs}) {where} {one}"
 
 
 @dataclass(frozen=True, slots=True)

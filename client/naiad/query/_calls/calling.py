@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import grpc
 import pyarrow as pa
@@ -13,11 +12,6 @@ from naiad.exceptions import NaiadAuthError, NaiadConnectionError, NaiadQueryErr
 from naiad.query.streams import Batches
 from naiad.settings import api_token, server_url
 from naiad_proto.v1.query_pb2_grpc import QueryServiceStub
-
-
-class _Chunk(Protocol):
-    @property
-    def arrow(self) -> bytes: ...
 
 
 class Calling:
@@ -46,19 +40,13 @@ class Calling:
         except grpc.RpcError as error:
             raise self._explained(error) from error
 
-    def _chunks(self, call: Any, request: Any) -> list[Any]:
-        try:
-            return list(call(request, timeout=self._timeout))
-        except grpc.RpcError as error:
-            raise self._explained(error) from error
+    def _answer(self, call: Any, request: Any) -> tuple[Any, pa.Table]:
+        """The first message, with what it says beside the table, and the table."""
+        with self._stream(call, request) as batches:
+            return batches.first, batches.table()
 
     def _table(self, call: Any, request: Any) -> pa.Table:
-        try:
-            chunks: Iterator[_Chunk] = call(request, timeout=self._timeout)
-            stream = b"".join(chunk.arrow for chunk in chunks)
-        except grpc.RpcError as error:
-            raise self._explained(error) from error
-        return pa.ipc.open_stream(stream).read_all()
+        return self._answer(call, request)[1]
 
     def _stream(self, call: Any, request: Any) -> Batches:
         return Batches(call(request, timeout=self._timeout), self._explained)

@@ -56,7 +56,7 @@ class ChartCalls(Calling):
         include_previews: bool = False,
     ) -> pa.Table:
         """M4 buckets in the columns of `FetchMetricBuckets`; x in units of the axis."""
-        chunks = self._chunks(
+        first, table = self._answer(
             self._stub.FetchMetricBuckets,
             FetchMetricBucketsRequest(
                 project=project,
@@ -71,9 +71,8 @@ class ChartCalls(Calling):
                 packed=True,
             ),
         )
-        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
         # Another axis, or an older server.
-        return _buckets(table, chunks[0].packed) if chunks[0].HasField("packed") else table
+        return _buckets(table, first.packed) if first.HasField("packed") else table
 
     def chart(
         self,
@@ -116,9 +115,8 @@ class ChartCalls(Calling):
             own_points_only=own_points_only,
             include_previews=include_previews,
         )
-        chunks = self._chunks(self._stub.FetchChart, request)
-        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
-        return table, chunks[0].info
+        first, table = self._answer(self._stub.FetchChart, request)
+        return table, first.info
 
 
 def _buckets(table: pa.Table, about: PackedBuckets) -> pa.Table:

@@ -118,9 +118,8 @@ class RunCalls(Calling):
             limit=limit,
             cursor=cursor,
         )
-        chunks = self._chunks(self._stub.FetchRunsTable, request)
-        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
-        return RunsPage(table, chunks[0].total_runs, chunks[0].next_cursor)
+        first, table = self._answer(self._stub.FetchRunsTable, request)
+        return RunsPage(table, first.total_runs, first.next_cursor)
 
     def run_groups(
         self,
@@ -145,6 +144,5 @@ class RunCalls(Calling):
             ascending=ascending,
             limit=limit,
         )
-        chunks = self._chunks(self._stub.FetchRunGroups, request)
-        table = pa.ipc.open_stream(b"".join(chunk.arrow for chunk in chunks)).read_all()
-        return RunGroups(table, chunks[0].total_groups)
+        first, table = self._answer(self._stub.FetchRunGroups, request)
+        return RunGroups(table, first.total_groups)
