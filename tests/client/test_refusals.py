@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytest
 from click.testing import CliRunner
 from support_naiad import wait_until
 from support_proxy import CuttingProxy, MeddlingProxy
-from support_server import Server
+from support_server import Server, serving
 from support_shipping import Shipping, acknowledged, points, spool_for
 
 from naiad.cli import main
 from naiad.shipper import judge
 from naiad.shipper.server import _told_pause, pause_after
+from naiad.shipper.shipper import Shipper
 from naiad.spool.folder import read_progress, spools
+from naiad_auth import TokenStore
 from naiad_proto.v1.ingest_pb2 import ProgressResponse
 from naiad_proto.v1.log_pb2 import WriterProgress
 
@@ -206,6 +209,50 @@ def test_pauses_grow_are_bounded_and_jittered() -> None:
     assert pauses[0] < 0.3
     assert max(pauses) <= 15 * 1.2
     assert len(set(pauses[50:])) > 1000
+
+
+def test_a_new_run_does_not_wait_for_the_pause_of_those_before(host: Path) -> None:
+    url = "grpc://127.0.0.1:1"
+    old, new = spool_for(host, url, run="old"), spool_for(host, url, run="new")
+    shipper = Shipper(host, sample_hardware=False)
+    hidden = new.folder.rename(host / "not yet")
+    try:
+        shipper.tick()
+        (ship,) = shipper.ships.values()
+        error = ship.server.progress("p", "r", "w").exception()
+        for _ in range(20):
+            ship.server.try_again_at = 0.0
+            ship.server.failed(error)
+        assert not ship.server.may_call
+        hidden.rename(new.folder)
+        shipper._next_scan = 0.0
+        shipper._scan()
+        assert len(shipper.ships) == 2
+        assert ship.server.may_call
+        # The count begins anew too, or the next failure would bring the long pause back.
+        ship.server.failed(error)
+        assert ship.server.try_again_at < time.monotonic() + 1
+    finally:
+        shipper.close()
+        for writer in (old, new):
+            writer.close()
+
+
+def test_a_pause_that_was_asked_for_is_nobodys_to_cut_short(tmp_path: Path, host: Path) -> None:
+    tokens = TokenStore(tmp_path / "tokens.json")
+    tokens.create()
+    with serving(tmp_path / "guarded", tokens=tokens) as server:
+        writer = spool_for(host, server.url)
+        shipper = Shipper(host, sample_hardware=False)
+        try:
+            shipper.tick()
+            (ship,) = shipper.ships.values()
+            ship.server.failed(ship.server.progress("p", "r", "w").exception())
+            ship.server.hurry()
+            assert not ship.server.may_call
+        finally:
+            shipper.close()
+            writer.close()
 
 
 def test_the_servers_own_delay_counts(

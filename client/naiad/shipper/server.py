@@ -104,6 +104,8 @@ class Server:
             response_deserializer=ingest_pb2.WriteBatchResponse.FromString,
         )
         self._failures = 0
+        # Nobody asked for the pause: it is a guess of when to try again.
+        self._pause_is_ours = True
         # How many batches it has taken: tells a sick server from one that stumbles over one.
         self.taken = 0
         self.try_again_at = 0.0
@@ -181,6 +183,7 @@ class Server:
             # Another call of the same moment has said so already.
             return
         told = _told_pause(error)
+        self._pause_is_ours = told is None and verdict(error) is not Verdict.BLOCKED
         if told is not None:
             pause = told * random.uniform(1.0, 1.2)
         elif verdict(error) is Verdict.BLOCKED:
@@ -189,6 +192,14 @@ class Server:
             pause = pause_after(self._failures)
             self._failures += 1
         self.try_again_at = now + pause
+
+    def hurry(self) -> None:
+        """For somebody new: who starts a training may have started the server a moment ago, and
+        would wait for the rest of a pause of many failures. A pause that the server asked for
+        stays, and one in which a person has to do something."""
+        if self._pause_is_ours:
+            self._failures = 0
+            self.try_again_at = 0.0
 
     def close(self) -> None:
         self._channel.close()

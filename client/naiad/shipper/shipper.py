@@ -211,6 +211,8 @@ class Shipper:
                     continue
                 leftovers += 1
             if server := self._server(folder, header):
+                if life is Life.LIVES:
+                    server.hurry()
                 self.ships[folder] = SpoolShip(
                     folder, header, server, self._workers, silence_ends=self._offline_too
                 )
