@@ -9,7 +9,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Error, Locator, Page, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    Error,
+    Locator,
+    Page,
+    Response,
+    expect,
+    sync_playwright,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(
@@ -22,6 +30,8 @@ _ARGUMENTS = [
 ]
 # A page needs less than two seconds; a test machine may have others to serve.
 PATIENCE = 45_000
+# What `expect` waits is not the page's timeout but one of its own, of 5 s.
+expect.set_options(timeout=PATIENCE)
 
 
 @contextlib.contextmanager

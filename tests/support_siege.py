@@ -104,6 +104,16 @@ class Load:
         wanted = self._calls() + calls
         self._until(lambda: self._calls() >= wanted, f"{calls} calls")
 
+    def deliver(self, batches: int) -> None:
+        """Until the server has taken so many of each spool of the raw writers."""
+
+        def taken() -> bool:
+            runs = self.diaries.read().runs.values()
+            spools = [spool for run in runs for spool in run.taken.values()]
+            return bool(spools) and min(map(len, spools)) >= batches
+
+        self._until(taken, f"{batches} batches of each raw spool")
+
     def kill(self, writer: Writer) -> None:
         writer.process.kill()
         writer.process.wait(20)

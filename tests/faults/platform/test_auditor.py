@@ -35,6 +35,9 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
             besieged.load.kill(besieged.load.clients()[0])
             besieged.load.start("one")
             besieged.load.log(200)
+            # The raw writer is as fast as the server's disk, the clients are not: as many of its
+            # batches as the tests below take for granted.
+            besieged.load.deliver(15)
             besieged.end()
             auditor = besieged.auditor
         answers = auditor.answers()
