@@ -27,8 +27,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# A machine that runs all tests at once may stand still for seconds; whoever runs one wants to
+# be told soon.
+_LONGER = 3.0 if os.environ.get("CI") else 1.0
+
+
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Until `condition()` is true; fails with `what` when it isn't after `seconds`."""
+    """Until `condition()` is true; fails with `what` when it isn't after `seconds`, or in CI
+    three times as long."""
+    seconds *= _LONGER
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"

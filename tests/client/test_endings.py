@@ -134,7 +134,7 @@ def test_ctrl_c_ends_the_wait(server: Server, tmp_path: Path) -> None:
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 25
     assert process.returncode == 0, errors
     assert "naiad sync" in errors
 

@@ -146,7 +146,7 @@ async def test_a_call_that_is_under_way_is_finished(tmp_path: Path, kafka_url: s
 
 
 async def test_health_says_so_before_calls_are_refused(tmp_path: Path, kafka_url: str) -> None:
-    with Stages(tmp_path, event_log=fresh(kafka_url), NAIAD_DRAIN_DELAY_SECONDS="3") as stages:
+    with Stages(tmp_path, event_log=fresh(kafka_url), NAIAD_DRAIN_DELAY_SECONDS="10") as stages:
         ingest = await asyncio.to_thread(stages.start, "ingest")
         async with grpc.aio.insecure_channel(ingest.listen) as channel:
             health = health_pb2_grpc.HealthStub(channel)
@@ -157,7 +157,7 @@ async def test_health_says_so_before_calls_are_refused(tmp_path: Path, kafka_url
 
             assert await statuses() == {SERVING}
             ingest.signal(signal.SIGTERM)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(8):
                 # Another process: nothing to wait on but asking.
                 while await statuses() != {NOT_SERVING}:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
@@ -176,8 +176,8 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, kafka_url: str) -> None
         wait_until(lambda: "draining" in ingest.because(), 20, "it drains")
         began = time.monotonic()
         ingest.signal(signal.SIGTERM)
-        assert ingest.wait(20) == 128 + signal.SIGTERM
-        assert time.monotonic() - began < 10
+        assert ingest.wait(40) == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 30
 
 
 CLIENT = f"""
