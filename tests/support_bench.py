@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from support_naiad import Naiad, clean_environment, wait_until
+from support_naiad import LONGER, Naiad, clean_environment, wait_until
 from support_truth import Truth, read_back, read_diaries
 
 from naiad.spool.folder import host_folder, spools
@@ -91,7 +91,7 @@ class Bench:
         for process in self.shippers():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-                process.wait(10)
+                process.wait(10 * LONGER)
                 killed += 1
         return killed
 

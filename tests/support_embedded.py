@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support_mounts import fill, on_loop
-from support_naiad import Naiad, clean_environment, free_port, start_naiad, wait_until
+from support_naiad import LONGER, Naiad, clean_environment, free_port, start_naiad, wait_until
 from support_siege import Fault, Siege
 
 DISK_BYTES = 1 << 30
@@ -70,8 +70,8 @@ class Embedded:
         for one in tree:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-        psutil.wait_procs(tree, timeout=10)
-        process.wait(10)
+        psutil.wait_procs(tree, timeout=10 * LONGER)
+        process.wait(10 * LONGER)
 
     def processes(self) -> list[psutil.Process]:
         assert self.naiad

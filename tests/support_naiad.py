@@ -18,7 +18,10 @@ from pathlib import Path
 import psutil
 from support_child import child
 
-START_SECONDS = 60.0
+START_SECONDS = 90.0
+# A machine that runs all tests at once may stand still for seconds; whoever runs one wants to
+# be told soon.
+LONGER = 3.0 if os.environ.get("CI") else 1.0
 
 
 def free_port() -> int:
@@ -27,15 +30,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-# A machine that runs all tests at once may stand still for seconds; whoever runs one wants to
-# be told soon.
-_LONGER = 3.0 if os.environ.get("CI") else 1.0
-
-
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Until `condition()` is true; fails with `what` when it isn't after `seconds`, or in CI
     three times as long."""
-    seconds *= _LONGER
+    seconds *= LONGER
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
@@ -86,15 +84,15 @@ class Naiad:
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(processes, timeout=10)
-        self.process.wait(10)
+        psutil.wait_procs(processes, timeout=10 * LONGER)
+        self.process.wait(10 * LONGER)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
         """Asks it to end; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
             try:
-                self.process.wait(seconds)
+                self.process.wait(seconds * LONGER)
             except subprocess.TimeoutExpired:
                 self.kill_tree()
                 raise

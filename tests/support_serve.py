@@ -29,7 +29,7 @@ from typing import Self
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from support_child import child
-from support_naiad import clean_environment, free_port, wait_until
+from support_naiad import LONGER, clean_environment, free_port, wait_until
 
 # Loopback, whatever proxy the environment names.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -164,7 +164,7 @@ class Stage:
     def wait(self, seconds: float = 60) -> int:
         assert self.process
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(seconds * LONGER)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(
@@ -181,7 +181,7 @@ class Stage:
             for process in [*found.children(recursive=True), found]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-        self.process.wait(10)
+        self.process.wait(10 * LONGER)
 
 
 class Stages:

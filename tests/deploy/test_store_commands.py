@@ -71,7 +71,7 @@ def data(made: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_while_a_server_runs(tmp_path: Path) -> None:
     data, target = tmp_path / "data", tmp_path / "snapshot"
     asyncio.run(fill_log(data, seed=2, batches=50))
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_killed_at_any_moment_it_can_be_done_again(data: Path) -> None:
     chance = random.Random(1)
     before = well("store", "check", "--data", data)

@@ -129,7 +129,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_the_image_has_a_naiad_that_works(image: Path, tmp_path: Path) -> None:
     bin_folder = image / "bin"
     environment = {

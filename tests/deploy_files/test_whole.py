@@ -30,7 +30,7 @@ from naiad.query import files, runs
 from naiad_serve.stages import STAGES
 
 __all__ = ["kafka_url"]
-pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(800)]
 
 PROJECT = "team/whole"
 WRITER = """

@@ -51,7 +51,7 @@ def audit(server: Served, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_all_there(home: Home, tmp_path: Path) -> None:
     with home.serving() as server:
         train_both(server, tmp_path)
@@ -83,7 +83,7 @@ def train_both(server: Served, folder: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_disk_that_forgets_what_was_acknowledged(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_naiad(data) as naiad:

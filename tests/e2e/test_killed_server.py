@@ -35,7 +35,7 @@ with naiad.Run(project="faults/kill", run_id="survivor") as run:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_kill_all_of_it_while_a_run_logs(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,7 @@ def test_a_filter_chooses_what_plain_python_chooses(
 
 @pytest.mark.long
 @pytest.mark.one_engine
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @examples(150)
 @given(said=filters)
 def test_and_so_do_many(client: QueryClient, drawn: str, said: Said) -> None:

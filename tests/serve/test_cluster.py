@@ -18,7 +18,7 @@ from naiad_eventlog.topics import RECORDS
 
 __all__ = ["kafka_url"]
 # Processes start slowly where many tests run at once.
-pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROJECT, SEED, STEPS, RUNS = "serve/cluster", 31, 100, 4
 

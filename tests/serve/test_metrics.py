@@ -24,7 +24,7 @@ from naiad_serve.describing import metrics
 
 __all__ = ["kafka_url"]
 # Processes start slowly where many tests run at once.
-pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def send(url: str, *batches: Batch, token: str | None = None) -> list[grpc.StatusCode]:

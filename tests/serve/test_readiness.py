@@ -20,7 +20,7 @@ from support_serve import Stages
 from naiad.connection import open_channel
 
 # Processes start slowly where many tests run at once.
-pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

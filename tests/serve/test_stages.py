@@ -29,7 +29,7 @@ from naiad_proto.v1.records_pb2 import Batch
 
 __all__ = ["kafka_url"]
 # Processes start slowly where many tests run at once.
-pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROJECT = "team/digits"
 

@@ -99,7 +99,7 @@ class Chance:
         return spool
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(800)
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_kept_answers_are_those_of_now(
     servers: tuple[Reading, Reading], valkey: Valkey, seed: int

@@ -237,7 +237,7 @@ def _tell(
     return story
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @settings(
     max_examples=3, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -257,7 +257,7 @@ def test_any_story(
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.one_engine
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @settings(
     max_examples=8, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -162,7 +162,7 @@ async def test_never_do_two_lead(log: EventLog, url: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_one_that_was_stopped_says_nothing_again(
     url: str, log: EventLog, clickhouse_server: ClickHouse, receiver: Receiver, tmp_path: Path
 ) -> None:

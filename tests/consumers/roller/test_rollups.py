@@ -288,7 +288,7 @@ def _tell(store: Store, fork: float | None, width: int, operations: Any) -> Stor
     return story
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @settings(
     max_examples=4, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -305,9 +305,9 @@ def test_any_story(
 
 @pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @settings(
-    max_examples=20, deadline=None,
+    max_examples=10, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(

@@ -191,7 +191,7 @@ async def until_owners(store: Store, wanted: set[int]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_processes_that_are_stopped_and_wake(
     kafka_url: str, clickhouse_server: ClickHouse
 ) -> None:
