@@ -249,6 +249,25 @@ class Work:
         self.store.command("SYSTEM START MERGES points")
         return took
 
+    def least_by_time(self) -> Any:
+        """Seconds of the least that a chart by time can take: all points of a metric are read, and
+        summed or grouped by run and column, with one aggregate; the best of three times."""
+        key = "bitOr(bitShiftLeft(run, 32), toUInt64(intDiv(toUnixTimestamp64Milli(ts), 8192)))"
+        read = "FROM points FINAL WHERE project = {project:String} AND path = 'metric-0'"
+        statements = {
+            "read": f"SELECT sum(run), sum(step), sum(toInt64(ts)), sum(value) {read}",
+            "grouped": f"SELECT count() FROM (SELECT {key} AS key, min(value) {read} GROUP BY key)",
+        }
+        took = {}
+        for name, sql in statements.items():
+            times = []
+            for _ in range(3):
+                began = time.perf_counter()
+                self.store.query(sql, {"project": PROJECT})
+                times.append(time.perf_counter() - began)
+            took[name] = min(times)
+        return took
+
     def bytes_per_point(self) -> Any:
         found = self.store.query(
             "SELECT table, sum(bytes_on_disk) AS bytes, sum(rows) AS rows FROM system.parts"

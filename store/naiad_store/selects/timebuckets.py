@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -12,35 +13,76 @@ import pyarrow.compute as pc
 from naiad_proto.packed import COUNTS, FLOATS
 from naiad_store.selects.grid import BUCKETS, Grid
 from naiad_store.selects.known import last_steps
-from naiad_store.selects.m4 import OF_EXTREMES, ROLLUP, of_points
-from naiad_store.selects.rolled import stretches
+from naiad_store.selects.m4 import OF_EXTREMES, ROLLUP, early, least, most
+from naiad_store.selects.rolled import Series, stretches
 from naiad_store.selects.scope import PREVIEW, Scope
 from naiad_store.selects.steps import decimal
 from naiad_store.store import Store
 
 # Milliseconds in a unit of the answer's x.
 _UNIT = 1000
-# Added to times, so that none is negative.
-_AHEAD = 1 << 62
-# Of a key of 64 bits, those of the column; above them stands the series: one number is grouped by
-# in half the time that three take. Columns are numbered from 1. In column 0, and in the one behind
-# the last, lies what proves a guess wrong.
-_COLUMN_BITS = 32
-
-# At one time points are ordered by their steps.
-_WHEN = "bitOr(bitShiftLeft(toUInt128(x), 64), toUInt128(step))"
+# Points are grouped by one key of 64 bits, which takes half the time that three columns take: from
+# above the series, what kind of number the value is, the column. Columns are numbered from 1. In
+# column 0, and in the one behind the last, lies what proves a guess wrong. What is not finite has
+# groups of its own, so that no aggregate has to ask: that took as long as two of them.
+_SERIES_SHIFT, _KIND_SHIFT = 32, 30
+_KIND = "multiIf(isFinite(value), 0, isNaN(value), 1, value > 0, 2, 3)"
+_COUNTED = ("finite", "nans", "positive_infinities", "negative_infinities")
 
 
 def _shown(name: str) -> str:
     """A number of a column, by its name in `ROLLUP`, as `BUCKETS` has it."""
     if name.endswith("_x"):
-        return f"if(finite = 0, nan, (toInt64({name}) - {_AHEAD}) / {_UNIT})"
+        return f"if(finite = 0, nan, (start + {name}) / {_UNIT})"
     return f"if(finite = 0, nan, {name})" if name.endswith("_y") else name
 
 
 _SHOWN = ", ".join(
     f"{_shown(name)} AS {shown}" for name, shown in zip(ROLLUP, (*FLOATS[2:], *COUNTS), strict=True)
 )
+_COUNTS_OF_KIND = ", ".join(
+    f"if(kind = {kind}, n, 0) AS {name}" for kind, name in enumerate(_COUNTED)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Which point of a column is before which: by time, at one time by step."""
+
+    # Bits of a step below those of the time since the column's beginning; None where steps have
+    # more of them than 64 bits leave, and one number of 128 has to be compared.
+    bits: int | None
+
+    @classmethod
+    def within(cls, k: int, highest: int) -> _Order:
+        """In columns of 2**k units, of points with micro-steps up to `highest`."""
+        bits = min(64 - k, 63)
+        return cls(bits if highest < (1 << bits) - 1 else None)
+
+    @property
+    def aggregates(self) -> str:
+        if self.bits is None:
+            rank = "bitOr(bitShiftLeft(toUInt128(x), 64), toUInt128(step))"
+            return (
+                f"min(x) AS first_x, argMin(value, {rank}) AS first_y,"
+                f" max(x) AS last_x, argMax(value, {rank}) AS last_y"
+            )
+        # Of points that came meanwhile with steps beyond all that were known it may be unsaid
+        # which is the later one at one time.
+        step = f"least(toUInt64(step), {(1 << self.bits) - 1})"
+        number = early(f"bitOr(bitShiftLeft(toUInt64(x), {self.bits}), {step})", "value")
+        return f"min({number}) AS first, max({number}) AS last"
+
+    @property
+    def found(self) -> str:
+        """Of what these aggregates come to."""
+        if self.bits is None:
+            return "first_x, first_y, last_x, last_y"
+        return ", ".join(
+            f"toInt64(bitShiftRight({end}, {64 + self.bits})) AS {end}_x,"
+            f" reinterpretAsFloat64(toUInt64({end})) AS {end}_y"
+            for end in ("first", "last")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +133,13 @@ class _Question:
     previews: bool
     settings: Mapping[str, object] | None
 
+    @cached_property
+    def last(self) -> Mapping[Series, int]:
+        """The highest micro-steps of all series whose points may be met, as far as known."""
+        return last_steps(
+            self.store, self.scope.project, self.scope.sources, self.paths, self.settings
+        )
+
     def ends(self) -> _Ends:
         """As they are."""
         return self._ends_of(self.scope, self.paths)
@@ -105,9 +154,7 @@ class _Question:
         )
         if not known:
             return None
-        last = last_steps(
-            self.store, self.scope.project, self.scope.runs, self.paths, self.settings
-        )
+        last = self.last
         place_of = dict(zip(self.scope.runs, self.scope.numbers, strict=True))
         at = [(run, step) for (run, path), step in last.items() if (run, path) in known]
         at += [(run, of[0].lowest) for (run, path), of in known.items() if (run, path) in last]
@@ -155,25 +202,34 @@ class _Question:
         if end < begin:
             return None
         grid = Grid.over(begin, end, self.columns)
+        order = _Order.within(grid.k, max(self.last.values(), default=0))
         given: dict[str, object] = {}
-        found = self.store.query(
+        found = _together(self.store.query(
             f"""
-            SELECT series, column,
-                bitShiftLeft(column + {grid.first - 1}, {grid.k}) / {_UNIT} AS from_x,
-                bitShiftLeft(column + {grid.first}, {grid.k}) / {_UNIT} AS to_x, {_SHOWN}
+            SELECT series, column, start / {_UNIT} AS from_x,
+                (start + {1 << grid.k}) / {_UNIT} AS to_x, {_SHOWN}
             FROM (
-                SELECT toUInt32(bitShiftRight(key, {_COLUMN_BITS})) AS series,
-                    toInt64(bitAnd(key, {(1 << _COLUMN_BITS) - 1})) AS column, {OF_EXTREMES}
+                SELECT series, column, kind, {OF_EXTREMES},
+                    bitShiftLeft(column + {grid.first - 1}, {grid.k}) AS start
                 FROM (
-                    SELECT key, {of_points(_WHEN)}
-                    FROM ({self._keyed(grid, bases, ends.guessed, given)}) GROUP BY key
+                    SELECT toUInt32(bitShiftRight(key, {_SERIES_SHIFT})) AS series,
+                        toInt64(bitAnd(key, {(1 << _KIND_SHIFT) - 1})) AS column,
+                        bitAnd(bitShiftRight(key, {_KIND_SHIFT}), 3) AS kind,
+                        {order.found}, lowest, highest, if(kind = 0, total, 0.) AS sum,
+                        {_COUNTS_OF_KIND}
+                    FROM (
+                        SELECT key, {order.aggregates}, min({least("x", "value")}) AS lowest,
+                            max({most("x", "value")}) AS highest, sum(value) AS total,
+                            count() AS n
+                        FROM ({self._keyed(grid, bases, ends.guessed, given)}) GROUP BY key
+                    )
                 )
             )
-            ORDER BY series, column
+            ORDER BY series, column, kind
             """,
             given,
             self.settings,
-        )
+        ))  # fmt: skip
         if ends.guessed and found.num_rows:
             met = pc.min_max(found.column("column"))
             if not 1 <= met["min"].as_py() <= met["max"].as_py() <= grid.last - grid.first + 1:
@@ -186,7 +242,7 @@ class _Question:
     def _keyed(
         self, grid: Grid, bases: Mapping[int, int], guessed: bool, given: dict[str, object]
     ) -> str:
-        """SQL of the points: key, x (a time that is not negative), step, value, fine."""
+        """SQL of the points: key, x (the time since its column began), step, value."""
         at = "toUnixTimestamp64Milli(ts)"
         if bases:
             given |= {"based": list(bases), "bases": list(bases.values())}
@@ -207,8 +263,11 @@ class _Question:
                 # Before the first point there is none.
                 column, low = f"if(at < 0, 0, {column})", f"({low} OR at < 0)"
         return f"""
-            SELECT bitOr(bitShiftLeft(toUInt64(series), {_COLUMN_BITS}), toUInt64({column})) AS key,
-                toInt64(at + {_AHEAD}) AS x, step, value, isFinite(value) AS fine
+            SELECT bitOr(
+                    bitOr(bitShiftLeft(toUInt64(series), {_SERIES_SHIFT}),
+                        bitShiftLeft(toUInt64({_KIND}), {_KIND_SHIFT})),
+                    toUInt64({column})) AS key,
+                bitAnd(at, {(1 << grid.k) - 1}) AS x, step, value
             FROM (
                 SELECT {series} AS series, x AS step, {at} AS at, value
                 FROM ({self._points(self.scope, self.paths, given)})
@@ -231,3 +290,20 @@ class _Question:
         )
         places, lows, highs = (column.to_pylist() for column in found.columns)
         return _Ends(dict(zip(places, lows, strict=True)), dict(zip(places, highs, strict=True)))
+
+
+def _together(found: pa.Table) -> pa.Table:
+    """Rows of a series and a column as one, ordered by both, and those of finite points first."""
+    series, column = (found.column(name).to_numpy() for name in ("series", "column"))
+    new = np.ones(len(series), bool)
+    new[1:] = (series[1:] != series[:-1]) | (column[1:] != column[:-1])
+    if new.all():
+        return found
+    firsts = np.flatnonzero(new)
+    counts = {
+        name: pa.array(np.add.reduceat(found.column(name).to_numpy(), firsts)) for name in COUNTS
+    }
+    found = found.take(pa.array(firsts))
+    for name, summed in counts.items():
+        found = found.set_column(found.column_names.index(name), name, summed)
+    return found

@@ -54,7 +54,7 @@ def _log(spool: Spool, path: str, points: Points) -> None:
 CLOCKS = st.sampled_from(["goes on", "goes on", "set back", "one far off", "any"])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @settings(
     max_examples=8, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -158,3 +158,31 @@ def test_all_points_are_looked_at_once_where_clocks_go_on(
         math.isfinite(value) for _, _, value in points
     )
     assert len(times) == looked
+
+
+@pytest.mark.parametrize("axis", ["time", "relative_time"])
+@pytest.mark.parametrize("first", [0, 9 * 10**17])
+@pytest.mark.parametrize("length", [1, 10**6, 10**11])
+def test_at_one_time_steps_say_which_is_before_which(
+    store: Store, axis: str, first: int, length: int
+) -> None:
+    """Also where a step and the time within a column are more than 64 bits; and what is not finite
+    is counted in the column in which the others are."""
+    project = f"team/by-time-{next(_NUMBERS)}"
+    owner, spool = Owner(store), Spool(project, "run").create()
+    values = [2.0, math.nan, -math.inf, 5.0, 1.0, math.inf, math.inf, 3.0]
+    points = [(first + n * 10**6, BEGIN, value) for n, value in enumerate(values)]
+    # Logged in another order than that of their steps; one far behind in time makes columns wide.
+    points = [*points[::-1], (first + len(values) * 10**6, BEGIN + length, math.nan)]
+    _log(spool, "v", points)
+    owner.write(spool)
+    owner.roll()
+    scope = Scope.of(store, project, select_runs(store, project, Which()))
+    rows = metric_buckets(store, scope, ["v"], axis=axis, columns=1).to_pylist()
+    at = BEGIN / 1000 if axis == "time" else 0.0
+    row = rows[0]
+    ends = ("first", 2.0), ("last", 3.0), ("min", 1.0), ("max", 5.0)
+    assert [(row[f"{name}_x"], row[f"{name}_y"]) for name, _ in ends] == [(at, y) for _, y in ends]
+    assert row["sum_y"] == 11.0
+    counts = ("finite", "nan", "positive_infinity", "negative_infinity")
+    assert [sum(row[f"{name}_count"] for row in rows) for name in counts] == [4, 2, 2, 1]
