@@ -29,12 +29,11 @@ from typing import Self
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from support_child import child
-from support_naiad import LONGER, clean_environment, free_port, wait_until
+from support_naiad import LONGER, START_SECONDS, clean_environment, free_port, wait_until
 
 # Loopback, whatever proxy the environment names.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _GRPC = frozenset({"ingest", "query"})
-START_SECONDS = 90.0
 
 
 @dataclass

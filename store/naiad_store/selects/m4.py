@@ -46,13 +46,11 @@ def number_of(bits: str) -> str:
     return f"reinterpretAsFloat64(if({bits} >= {_SIGN}, bitXor({bits}, {_SIGN}), bitNot({bits})))"
 
 
-def of_points(order: str = "x") -> str:
-    """From points (x, value, fine: is it finite) to what `OF_EXTREMES` makes columns of. `order`
-    says which is before which, where several may be at one x."""
-    # Where x is unique the first and the last need no numbers of 128 bits.
-    return f"""
-    minIf(x, fine) AS first_x, argMinIf(value, {order}, fine) AS first_y,
-    maxIf(x, fine) AS last_x, argMaxIf(value, {order}, fine) AS last_y,
+# From points (x, value, fine: is it finite) to what `OF_EXTREMES` makes columns of. Where x is
+# unique the first and the last need no numbers of 128 bits.
+OF_POINTS = f"""
+    minIf(x, fine) AS first_x, argMinIf(value, x, fine) AS first_y,
+    maxIf(x, fine) AS last_x, argMaxIf(value, x, fine) AS last_y,
     minIf({least("x", "value")}, fine) AS lowest,
     maxIf({most("x", "value")}, fine) AS highest,
     sumIf(value, fine) AS sum,
@@ -61,9 +59,6 @@ def of_points(order: str = "x") -> str:
     countIf(value = inf) AS positive_infinities,
     countIf(value = -inf) AS negative_infinities
 """
-
-
-OF_POINTS = of_points()
 
 # From columns to what `OF_GATHERED` makes wider ones of.
 GATHERED = f"""
