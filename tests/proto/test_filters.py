@@ -95,6 +95,7 @@ def test_equal_is_told_from_alike() -> None:
     assert Literal(math.nan) == Literal(math.nan)
 
 
+OPERATORS = "==, !=, <, <=, >, >=, =~, !~, in, has or exists"
 VALUE = 'expected a value: a number, a "text", true, false or ago("7d")'
 
 
@@ -102,9 +103,12 @@ VALUE = 'expected a value: a number, a "text", true, false or ago("7d")'
     ("text", "column", "message"),
     [
         ("", 1, "expected a test, as lr > 0.1"),
-        ("lr", 3, "expected ==, !=, <, <=, >, >=, =~, !~, in, has or exists after lr"),
+        ("lr", 3, f"expected {OPERATORS} after lr"),
         ("lr >", 5, VALUE),
         ("lr > > 1", 6, VALUE),
+        ("lr <> 1", 4, f'expected {OPERATORS} after lr; write "!=" for <>'),
+        ("lr=>1", 3, f'expected {OPERATORS} after lr; write ">=" for =>'),
+        ("lr =< 1", 4, f'expected {OPERATORS} after lr; write "<=" for =<'),
         ("lr == abc", 7, f'{VALUE}; a text stands in quotes: "abc"'),
         ("lr == 1.2.3", 7, "1.2.3 is not a number; a text stands in quotes"),
         ("lr == 0x10", 7, "0x10 is not a number; a text stands in quotes"),

@@ -55,7 +55,8 @@ MAX_TESTS = 100
 MAX_LITERALS = 10_000
 
 _BLANK = re.compile(r"\s*")
-_COMPARISON = re.compile(r"==|=~|!=|!~|<=|>=|=|<|>")
+# None where two of them are another language's one: that is told then.
+_COMPARISON = re.compile(r"(?!<>|=>|=<)(?:==|=~|!=|!~|<=|>=|=|<|>)")
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"|' + r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _QUOTED = re.compile(r"`((?:[^`]|``)*)`")
@@ -70,7 +71,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _OPERATORS = "==, !=, <, <=, >, >=, =~, !~, in, has or exists"
 _VALUE = 'a value: a number, a "text", true, false or ago("7d")'
 # What people write who know other languages.
-_ELSEWHERE = {"&&": "and", "&": "and", "||": "or", "|": "or", "!": "not"}
+_ELSEWHERE = {
+    "&&": "and", "&": "and", "||": "or", "|": "or", "!": "not",
+    "<>": "!=", "=>": ">=", "=<": "<=",
+}  # fmt: skip
 _INTEGERS = range(-(2**63), 2**63)
 
 
