@@ -37,11 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Properties that don't say how many examples they want get a third of them on one's own
-    machine. Ctrl-C works, also where a shell that has put the tests in its background has
-    turned it off: tests press it on processes that they start."""
+    machine, and as in CI no example has to be quick. Ctrl-C works, also where a shell that has
+    put the tests in its background has turned it off: tests press it on processes that they
+    start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    settings.register_profile("short", max_examples=30)
+    settings.register_profile("short", max_examples=30, deadline=None)
     if not _long_too(config):
         settings.load_profile("short")
 

@@ -38,11 +38,19 @@ class Live:
         gathering, mirror = Gathering(), Mirror(self._state)
         loop = asyncio.get_running_loop()
         offsets: dict[TopicPartition, int] = {}
+        # The hand-over comes from the log's own task, also in the middle of a write: what that
+        # one takes for standing in Redis is not forgotten before it ends, and it may be older
+        # than what the hand-over writes.
+        writing = asyncio.Lock()
+
+        async def write() -> None:
+            gathering.put_back(await mirror.write(gathering.take()))
 
         async def hand_over() -> dict[TopicPartition, int]:
             """Before another member takes partitions over, whose writes this one won't see."""
-            gathering.put_back(await mirror.write(gathering.take()))
-            mirror.forget()
+            async with writing:
+                await write()
+                mirror.forget()
             dealt_with = dict(offsets)
             offsets.clear()
             return dealt_with
@@ -67,7 +75,8 @@ class Live:
                     tried = False
                 over = drain_until is not None and (not records or loop.time() > drain_until)
                 if gathering and (over or loop.time() >= write_at):
-                    gathering.put_back(await mirror.write(gathering.take()))
+                    async with writing:
+                        await write()
                     tried = True
                     write_at = loop.time() + _WRITE_EVERY
                 # What Redis doesn't take now waits here: that is no reason to read it again.

@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support_changes import change_batch, points_batch, sealed, writer_id
 from support_changes_model import RUNS, Life, Model, Operation, operations, play
+from support_naiad import LONGER
 from support_valkey import Valkey, running_valkey
 
 from naiad_consumers.live import gathering as gathering_module
 from naiad_consumers.live import last_seen, latest_values
+from naiad_consumers.live import mirror as mirror_module
 from naiad_consumers.live.gathering import Gathering
 from naiad_consumers.live.layout import LIVES_EXPIRY_SECONDS, lives_key
 from naiad_consumers.live.mirror import Mirror
@@ -25,11 +27,17 @@ from naiad_state import State
 from naiad_state import breaker as breaker_module
 
 PROJECT = "team/ended"
-PATIENCE = 10.0
+PATIENCE = 60.0
 _PROJECTS = itertools.count(1)
 DELETE, RESTORE, PURGE = (
     {"delete_run": pb.DeleteRun()}, {"restore_run": pb.RestoreRun()}, {"purge_run": pb.PurgeRun()},
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is there, also on a machine that stood still meanwhile."""
+    monkeypatch.setattr(mirror_module, "_PATIENCE", PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +169,7 @@ async def test_an_end_waits_for_redis(
     async with State.open(valkey.url) as state:
         live = Keeping(state)
         await live.take(points_batch(project, "a", 1, [0]))
+        monkeypatch.setattr(mirror_module, "_PATIENCE", 2.0)
         valkey.pause()
         try:
             live.gather(change_batch(project, "a", 2, **DELETE))
@@ -170,7 +179,7 @@ async def test_an_end_waits_for_redis(
             assert live.gathering
         finally:
             valkey.resume()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(30 * LONGER):
             while live.gathering:
                 await asyncio.sleep(0.02)
                 await live.write()

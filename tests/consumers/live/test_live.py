@@ -7,14 +7,17 @@ import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support_envelopes import FINISHED, Pen, append, as_records, now_ms, seal
+from support_naiad import LONGER
 from support_valkey import Valkey, running_valkey
 
-from naiad_consumers.live import Live, WriterSeen, last_seen, latest_values
+from naiad_consumers.live import GROUP, Live, WriterSeen, last_seen, latest_values
 from naiad_consumers.live import gathering as gathering_module
+from naiad_consumers.live import live as live_module
 from naiad_consumers.live import mirror as mirror_module
 from naiad_consumers.live.gathering import Gathering
 from naiad_consumers.live.layout import EXPIRY_SECONDS, pack_values, values_key, writers_key
@@ -28,7 +31,14 @@ NAN = float("nan")
 PROJECT, RUN = "team/vision", "run-1"
 EPOCH = 7
 # Seconds: these are tests of what is there, not of how soon.
-PATIENCE = 10.0
+PATIENCE = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop reads and writes everything, also on a machine that stands still meanwhile."""
+    monkeypatch.setattr(mirror_module, "_PATIENCE", PATIENCE)
+    monkeypatch.setattr(live_module, "_DRAIN", PATIENCE)
 
 
 @pytest.fixture
@@ -52,7 +62,7 @@ async def running(log: EventLog, url: str) -> AsyncIterator[None]:
         try:
             yield
             stop.set()
-            await asyncio.wait_for(task, 30)
+            await asyncio.wait_for(task, 60 * LONGER)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -73,15 +83,20 @@ async def seen(valkey: Valkey, run_id: str = RUN) -> dict[str, WriterSeen]:
 
 
 async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(seconds * LONGER):
         # Another process's state: nothing there to wait on but asking.
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
 async def lag(log: EventLog) -> int:
-    async with await log.subscribe(RECORDS.name, "naiad.live") as subscription:
+    async with await log.subscribe(RECORDS.name, GROUP) as subscription:
         return sum((await subscription.lag()).values())
+
+
+async def committed(log: EventLog) -> bool:
+    """Whether the consumer knows that what was logged stands in Redis."""
+    return not sum((await log.lag(RECORDS.name, GROUP)).values())
 
 
 async def test_the_latest_of_everything(log: EventLog, valkey: Valkey) -> None:
@@ -120,11 +135,10 @@ async def test_an_older_step_never_replaces_a_newer_one(log: EventLog, valkey: V
     assert await values(valkey) == {"a": (8, 8)}
 
 
-async def test_what_another_member_wrote_meanwhile_counts(
-    log: EventLog, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A member whose partitions go away and come back knows nothing of the time between."""
-    revokes: list[OnRevoke] = []
+@pytest.fixture
+def revokes(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> list[OnRevoke]:
+    """What the consumer does before its partitions go away, for a test to call."""
+    found: list[OnRevoke] = []
     subscribe = log.subscribe
 
     async def note(
@@ -133,24 +147,67 @@ async def test_what_another_member_wrote_meanwhile_counts(
         start: StartFrom = StartFrom.COMMITTED,
         on_revoke: OnRevoke | None = None,
     ) -> Subscription:
-        assert on_revoke
-        revokes.append(on_revoke)
+        if on_revoke:
+            found.append(on_revoke)
         return await subscribe(topic, group, start, on_revoke)
 
     monkeypatch.setattr(log, "subscribe", note)
+    return found
+
+
+async def set_step_9(valkey: Valkey) -> None:
+    """As another member would."""
+    packed = pack_values(*(np.array([n]) for n in (9_000_000, 0, 9.0)))
+    async with State.open(valkey.url) as state:
+        key = values_key(PROJECT, RUN)
+        await state.write(lambda redis: redis.hset(key, "a", packed[0]), patience=PATIENCE)
+
+
+async def test_what_another_member_wrote_meanwhile_counts(
+    log: EventLog, valkey: Valkey, revokes: list[OnRevoke]
+) -> None:
+    """A member whose partitions go away and come back knows nothing of the time between."""
     pen = Pen()
     async with running(log, valkey.url):
         await append(log, pen.metrics({"a": [1]}, first_step=1))
 
         async def written() -> bool:
-            return await values(valkey) == {"a": (1, 1)}
+            return await values(valkey) == {"a": (1, 1)} and await committed(log)
 
         await until(written)
         await revokes[0]()
-        packed = pack_values(*(np.array([n]) for n in (9_000_000, 0, 9.0)))
-        async with State.open(valkey.url) as state:
-            key = values_key(PROJECT, RUN)
-            await state.write(lambda redis: redis.hset(key, "a", packed[0]), patience=PATIENCE)
+        await set_step_9(valkey)
+        await append(log, pen.metrics({"a": [5]}, first_step=5))
+    assert await values(valkey) == {"a": (9, 9)}
+
+
+async def test_partitions_go_away_in_the_middle_of_a_write(
+    log: EventLog, valkey: Valkey, revokes: list[OnRevoke], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are handed over once it has ended, so that nothing of it is remembered."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+    what_is_held = mirror_module.Mirror._what_is_held
+
+    async def halting(self: mirror_module.Mirror, *of_run: Any) -> Any:
+        held = await what_is_held(self, *of_run)
+        began.set()
+        await go_on.wait()
+        return held
+
+    monkeypatch.setattr(mirror_module.Mirror, "_what_is_held", halting)
+    pen = Pen()
+    async with running(log, valkey.url):
+        await append(log, pen.metrics({"a": [1]}, first_step=1))
+        await asyncio.wait_for(began.wait(), PATIENCE)
+        handing_over = asyncio.create_task(revokes[0]())
+        # Turns enough for one that does not wait.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not handing_over.done()
+        go_on.set()
+        await handing_over
+        assert await values(valkey) == {"a": (1, 1)}
+        await set_step_9(valkey)
         await append(log, pen.metrics({"a": [5]}, first_step=5))
     assert await values(valkey) == {"a": (9, 9)}
 
@@ -209,7 +266,8 @@ async def test_without_redis_the_log_is_read_on(
     pen, other = Pen(), Pen(run_id="other")
     async with running(log, valkey.url):
         await append(log, pen.metrics({"a": [1], "b": [1]}))
-        await until(lambda: values(valkey))
+        # One that has not heard that it is written would write it again.
+        await until(lambda: committed(log))
         valkey.stop()
         for number in range(5):
             await append(log, pen.metrics({"a": [2]}, first_step=1 + number))
