@@ -228,7 +228,7 @@ def missing(logged: list[dict[str, Any]]) -> list[str]:
     return problems
 
 
-def wait_for_end(ids: list[str], seconds: float = 30) -> None:
+def wait_for_end(ids: list[str], seconds: float = 120) -> None:
     """Until all runs have said their end; `missing` tells if they haven't by then."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

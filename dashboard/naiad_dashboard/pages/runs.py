@@ -40,6 +40,7 @@ def show(site: Site) -> None:
     view = RunsView.read(query())
     projects = site.client.list_projects()
     if not projects:
+        tell_what_became()
         no_project(site)
         return
     view = view.with_(project=choose_project(view.project, projects))

@@ -37,6 +37,7 @@ def show(site: Site) -> None:
     view = TrashView.read(query())
     projects = {one.name: one for one in site.client.describe_projects()}
     if not projects:
+        tell_what_became()
         no_project(site)
         return
     view = view.with_(project=choose_project(view.project, list(projects)))
