@@ -8,18 +8,20 @@ import itertools
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support_mounts import fill, on_loop, read_only, tmpfs
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_runs import own_settings, plain_run, sending_to
 from support_server import Server
 from support_spools import spool_header
 
 import naiad
 from naiad import _platform, _session
+from naiad.shipper import shipper as shipper_module
 from naiad.shipper.shipper import Shipper
 from naiad.spool.folder import host_folder, read_progress, spools
 from naiad.spool.layout import Header
@@ -76,6 +78,16 @@ def all_sent(run: naiad.Run) -> bool:
     return int(session.progress().get("acknowledged", 0)) >= session.spool.last_record
 
 
+def log_until(told: list[BaseException], run: naiad.Run, step: int) -> int:
+    """Logs from `step` on until a callback tells it; returns the next step."""
+    deadline = time.monotonic() + 60 * LONGER
+    while not told:
+        run.log_metrics(ROW, step=step)
+        step += 1
+        assert time.monotonic() < deadline, f"nothing is told until step {step}"
+    return step
+
+
 def messages(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
     return [r.getMessage() for r in caplog.records if part in r.getMessage()]
 
@@ -94,11 +106,7 @@ def test_a_full_disk_costs_what_is_logged_meanwhile_and_one_warning(
         # No sending, so that nothing gets free by itself.
         server.stop()
         filler = fill(disk)
-        step = 20
-        while not full:
-            run.log_metrics(ROW, step=step)
-            step += 1
-            assert step < 100_000
+        step = log_until(full, run, 20)
         session = run._session
         assert session
         lost = session.lost
@@ -119,7 +127,7 @@ def test_a_full_disk_costs_what_is_logged_meanwhile_and_one_warning(
 
         wait_until(works, 30, "logging goes on")
         wait_until(lambda: messages(caplog, "is written again"), 30, "that is told")
-        run.close(30)
+        run.close(60 * LONGER)
         (line,) = messages(caplog, "is written again")
         assert line.endswith(f" {session.lost:,} records were lost"), (line, session.lost)
         assert len(full) == 1
@@ -188,11 +196,7 @@ def test_a_disk_that_turns_read_only_and_back(
             run.log_metrics(ROW, step=step)
         wait_until(lambda: all_sent(run), 30, "all sent")
         mounts.enter_context(read_only(disk))
-        step = 10
-        while not full:
-            run.log_metrics(ROW, step=step)
-            step += 1
-            assert step < 200_000
+        step = log_until(full, run, 10)
         assert "Read-only" in str(full[0])
         mounts.close()
 
@@ -202,7 +206,7 @@ def test_a_disk_that_turns_read_only_and_back(
             return session.lost == before
 
         wait_until(works, 30, "logging goes on")
-        run.close(30)
+        run.close(60 * LONGER)
         assert len(messages(caplog, "what is logged now is lost")) == len(full) == 1
         arrived = steps_at(server)
         assert len(set(arrived) - {900_000}) >= step - session.lost
@@ -296,10 +300,15 @@ def spool_folder(run: naiad.Run) -> Path:
     return run._session.spool.folder
 
 
+def remove_root(run: naiad.Run, root: Path) -> None:
+    """All of it at once: else the new spool, too, may be removed."""
+    shutil.rmtree(root.rename(root.with_name("removed")))
+
+
 REMOVALS: dict[str, Removal] = {
     # Meanwhile the run may put something new there, as it would under `rm -rf`.
     "the spool": lambda run, root: shutil.rmtree(spool_folder(run), ignore_errors=True),
-    "the root": lambda run, root: shutil.rmtree(root, ignore_errors=True),
+    "the root": remove_root,
     "a segment": lambda run, root: [p.unlink() for p in spool_folder(run).glob("*.spool")],
     "the lock": lambda run, root: (spool_folder(run) / "lock").unlink(),
 }
@@ -326,13 +335,13 @@ def test_a_removed_folder_is_noticed_and_logging_goes_on(
     # While nobody has noticed yet.
     for step in range(60, 70):
         run.log_metrics(ROW, step=step)
-    wait_until(lambda: session.spool.folder != old, 3, "a new spool")
-    wait_until(lambda: warned, 10, "it is told")
+    wait_until(lambda: session.spool.folder != old, 30, "a new spool")
+    wait_until(lambda: warned, 30, "it is told")
     assert session.header.epoch > epoch
     server.start()
     for step in range(70, 80):
         run.log_metrics(ROW, step=step)
-    run.close(30)
+    run.close(60 * LONGER)
     assert str(old) in str(warned[0])
     # It may be noticed while there is still something.
     fates = ("nothing is lost", "what it still holds is sent from there")
@@ -377,11 +386,11 @@ def test_what_a_removed_folder_takes_with_it_is_said(server: Server, tmp_path: P
     old = session.spool.folder
     # All of it at once: it may be noticed while the rest is still there.
     old.rename(tmp_path / "removed")
-    wait_until(lambda: warned, 10, "it is told")
+    wait_until(lambda: warned, 30, "it is told")
     assert f"{gone:,} records that were not sent yet are lost" in str(warned[0])
     assert session.removed == gone
     server.start()
-    run.close(30)
+    run.close(60 * LONGER)
     kept = set(steps_at(server))
     # Two of them say that there is a run.
     assert kept == set(range(1000 - len(kept), 1000))
@@ -407,6 +416,22 @@ def test_a_removed_folder_that_can_not_be_made_again_is_a_loss_that_is_told(
     writer.metrics(ROW, 2, 0)
     # Also what it had before it was homeless.
     assert steps_in(writer.folder) == [0, 2]
+    writer.close()
+
+
+def test_a_folder_that_goes_bit_by_bit_takes_nothing_with_it(tmp_path: Path) -> None:
+    """Its lock goes first, and that is noticed before anybody has sent the rest."""
+    writer = SpoolWriter(host_folder(tmp_path), spool_header())
+    for step in range(3):
+        writer.metrics(ROW, step, 0)
+    old = writer.folder
+    (old / "lock").unlink()
+    move = writer.tend()
+    assert move
+    assert (move.left, move.records, move.rescued, move.kept) == (old, 3, 3, True)
+    shutil.rmtree(old)
+    writer.metrics(ROW, 3, 0)
+    assert steps_in(writer.folder) == [0, 1, 2, 3]
     writer.close()
 
 
@@ -439,13 +464,17 @@ def test_threads_that_log_while_the_folder_goes_lose_nothing(tmp_path: Path) -> 
 
 
 def test_a_shipper_outlives_a_disk_that_refuses_everything(
-    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It says so once, and goes on when the disk does."""
     host = host_folder(tmp_path / "disk")
     fields = spool_header().as_dict() | {"url": server.url}
     writer = SpoolWriter(host, Header(**fields))
     writer.item(pb.Item(timestamp=1, create_run=pb.CreateRun(created_at=1)))
+    monkeypatch.setattr(shipper_module, "IDLE_SECONDS", 600.0)
     shipper = Shipper(host)
     stop = threading.Event()
     thread = threading.Thread(target=shipper.run, args=(stop,))
@@ -467,7 +496,7 @@ def test_a_shipper_outlives_a_disk_that_refuses_everything(
         assert len(messages(caplog, "can't be written")) == 1
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(20 * LONGER)
 
 
 def test_a_read_that_fails_loses_nothing_and_ends_nothing(

@@ -22,7 +22,7 @@ class Move:
     # the new one as well.
     records: int
     rescued: int
-    # Are the old one's files there? Then its shipper sends them; only the lock was removed.
+    # Are the old one's files there, but for the lock? Then its shipper sends them, while they are.
     kept: bool
 
 

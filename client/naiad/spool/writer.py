@@ -254,9 +254,9 @@ class SpoolWriter:
         try:
             memory = RunMemory(self.host, self.header.project, self.header.run_id)
             epoch = max(memory.next_epoch(), self.header.epoch + 1)
+            # Also what is still there: whoever removed the lock may be about to remove the rest.
             rescued = self._settle(
-                replace(self.header, writer_id=new_writer_id(), epoch=epoch),
-                None if kept else before,
+                replace(self.header, writer_id=new_writer_id(), epoch=epoch), before
             )
         except OSError as error:
             with self._guard:
