@@ -26,6 +26,7 @@ from typing import Any
 
 import grpc
 from support_expected import Diaries, Expected, Key
+from support_naiad import LONGER
 
 from naiad.connection import open_channel
 from naiad.exceptions import NaiadError
@@ -121,7 +122,7 @@ def ask(
 def ask_stored(url: str, project: str, run: str) -> dict[str, list[tuple[int, int]]]:
     with open_channel(url, None) as channel:
         answer = IngestServiceStub(channel).Progress(
-            ProgressRequest(project=project, run_id=run), timeout=20
+            ProgressRequest(project=project, run_id=run), timeout=20 * LONGER
         )
     return {
         one.writer_id: [(part.first, part.last) for part in one.stored] for one in answer.writers
@@ -169,6 +170,8 @@ class Auditor:
         The writers have to rest."""
         deadline = time.monotonic() + seconds
         while True:
+            # Before the look: what one says that took long may be no more.
+            late = time.monotonic() > deadline
             try:
                 # An audit is dozens of questions, and not worth one before the points are in.
                 while not self._all_in() and time.monotonic() < deadline:
@@ -178,7 +181,7 @@ class Auditor:
                 problems = [f"no answer: {error}"]
             if not problems:
                 return
-            if time.monotonic() > deadline:
+            if late:
                 shown = "\n  ".join(problems[:SHOWN])
                 raise AssertionError(
                     f"{len(problems)} problems among {self.diaries.points} points:\n  {shown}"

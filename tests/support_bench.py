@@ -99,7 +99,8 @@ class Bench:
         """`naiad sync`; returns what it said."""
         done = subprocess.run(
             [sys.executable, "-m", "naiad", "sync", str(self.root), *arguments],
-            env=self.environment(), capture_output=True, text=True, check=False, timeout=100,
+            env=self.environment(), capture_output=True, text=True, check=False,
+            timeout=100 * LONGER,
         )  # fmt: skip
         assert status is None or done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr

@@ -18,6 +18,7 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from support_naiad import LONGER
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(
@@ -29,7 +30,7 @@ _ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 # A page needs less than two seconds; a test machine may have others to serve.
-PATIENCE = 45_000
+PATIENCE = 45_000 * LONGER
 # What `expect` waits is not the page's timeout but one of its own, of 5 s.
 expect.set_options(timeout=PATIENCE)
 
@@ -37,7 +38,9 @@ expect.set_options(timeout=PATIENCE)
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=_ARGUMENTS, timeout=PATIENCE
+        )
         try:
             yield browser
         finally:
@@ -53,7 +56,6 @@ class Tab:
         self.problems: list[str] = []
         self.foreign: list[str] = []
         self.received: list[bytes] = []
-        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         page.on("console", lambda said: self._console(said.type, said.text))
         page.on("response", self._response)
@@ -95,11 +97,19 @@ class Tab:
         found.wait_for()
         return found
 
+    def still(self) -> Tab:
+        """Once nothing more comes that would move what is there."""
+        self.settled()
+        # Parts whose code the browser has yet to fetch.
+        expect(self.page.get_by_test_id("stSkeleton")).to_have_count(0)
+        return self
+
     def tick(self, row: int) -> None:
-        """Presses the box of a row of the table, 0 the first. The table is a canvas."""
-        box = self.page.get_by_test_id("stDataFrame").first.bounding_box()
-        assert box
-        self.page.mouse.click(box["x"] + 17, box["y"] + 35 * row + 52)
+        """Presses the box of a row of the table, 0 the first, -1 the one above for all. The table
+        is a canvas, which says beside it which cells are drawn."""
+        table = self.still().page.get_by_test_id("stDataFrame").first
+        table.get_by_test_id(f"glide-cell-1-{max(row, 0)}").wait_for(state="attached")
+        table.click(position={"x": 17, "y": 35 * row + 52})
 
     def chart(self, path: str) -> Locator:
         found = self.page.locator(f'.chart[data-path="{path}"] .plot')
@@ -136,6 +146,8 @@ def tab(browser: Browser, address: str, **options: Any) -> Iterator[Tab]:
         timezone_id="Europe/Berlin",
         **options,
     )
+    # Of pages that a test opens beside it too.
+    context.set_default_timeout(PATIENCE)
     try:
         opened = Tab(context.new_page(), address)
         yield opened

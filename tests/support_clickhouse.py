@@ -36,6 +36,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support_naiad import LONGER
+
 if TYPE_CHECKING:
     from naiad_store import Store
 
@@ -84,6 +86,7 @@ class ClickHouse:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
+        seconds *= LONGER
         until = time.monotonic() + seconds
         while not said.exists():
             if self._process.poll() is not None:
@@ -91,7 +94,7 @@ class ClickHouse:
                 raise RuntimeError(f"no ClickHouse: {output.read_text()}")
             if time.monotonic() > until:
                 self.kill()
-                raise TimeoutError(f"no ClickHouse in {seconds} s: {output.read_text()}")
+                raise TimeoutError(f"no ClickHouse in {seconds:g} s: {output.read_text()}")
             time.sleep(0.02)
         return self
 
@@ -100,7 +103,7 @@ class ClickHouse:
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(seconds)
+                self._process.wait(seconds * LONGER)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from click.testing import CliRunner, Result
+from support_naiad import LONGER
 
 from naiad.cli import main
 
@@ -56,7 +57,7 @@ def made_env(folder: Path) -> dict[str, str]:
     """What make-env writes, made in `folder`."""
     script = folder / "make-env"
     script.write_text((FOLDER / "make-env").read_text())
-    subprocess.run(["sh", str(script)], check=True, timeout=20, capture_output=True)
+    subprocess.run(["sh", str(script)], check=True, timeout=20 * LONGER, capture_output=True)
     lines = (folder / ".env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 

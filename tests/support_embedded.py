@@ -136,12 +136,13 @@ def killed_in_an_insert(siege: Siege) -> float:
     in wait for."""
     platform = _of(siege)
     store = platform.data / "store" / "store"
-    until = time.monotonic() + 10
+    patience = 10 * LONGER
+    until = time.monotonic() + patience
     while time.monotonic() < until:
         if any(store.glob("*/*/tmp_insert_*")):
             break
     else:
-        raise AssertionError("no insert was seen within 10 s")
+        raise AssertionError(f"no insert was seen within {patience:g} s")
     platform.kill()
     return _start_again(siege)
 
@@ -217,7 +218,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60 * LONGER)
     assert done.returncode == 0, f"{command}: {done.stderr}"
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support_naiad import LONGER
 
 from naiad_files import FileNotFound, WrongContent, open_file_store
 
@@ -178,7 +179,7 @@ class FileStoreContract:
         putting = asyncio.create_task(
             store.put(stalling(), name="", mime_type="", sha256=announced)
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(30 * LONGER):
             await waits.wait()
             putting.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -6,14 +6,16 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import grpc
+from support_naiad import LONGER
 
 from naiad_auth import AuthInterceptor, TokenStore
 from naiad_eventlog import EventLog, StartFrom, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS
 from naiad_files import FileStore, open_file_store
-from naiad_ingest import SERVER_OPTIONS, Admission, IngestService
+from naiad_ingest import SERVER_OPTIONS, Admission, IngestService, folding
 from naiad_proto.v1.ingest_pb2_grpc import IngestServiceStub
 from naiad_proto.v1.log_pb2 import Envelope
 from naiad_state import Throttle
@@ -37,7 +39,7 @@ class Ingest:
 
     def write_batch(self, request: bytes) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
         """A WriteBatch of exactly these bytes; its answer is bytes too."""
-        return self.channel.unary_unary(f"{SERVICE}/WriteBatch")(request, timeout=20)
+        return self.channel.unary_unary(f"{SERVICE}/WriteBatch")(request, timeout=20 * LONGER)
 
     async def logged(self) -> list[Envelope]:
         """All envelopes in the log, in its order."""
@@ -59,8 +61,11 @@ async def serving_ingest(
     throttle: Throttle | None = None,
     admission: Admission | None = None,
 ) -> AsyncIterator[Ingest]:
-    """Serves from `folder`; with a `log` of the caller's own, from that."""
+    """Serves from `folder`; with a `log` of the caller's own, from that. Nobody is refused for
+    having waited on a machine that stood still; with an `admission` that is the caller's."""
+    admission = admission or Admission(wait_seconds=60 * LONGER)
     async with contextlib.AsyncExitStack() as ending:
+        ending.enter_context(patch.object(folding, "_REACH_SECONDS", 20 * LONGER))
         if log is None:
             log = await open_event_log(f"sqlite:///{folder}/log.db")
             ending.push_async_callback(log.close)

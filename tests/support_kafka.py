@@ -10,21 +10,26 @@ import asyncio
 import fcntl
 import itertools
 import os
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kafka_cluster
 import pytest
+from support_naiad import LONGER
 
 from naiad_eventlog import Subscription
 
 _NUMBERS = itertools.count(1)
-# Groups of tests notice a dead member within seconds.
-SESSION_SECONDS = 2
+# Groups of tests notice a dead member within seconds. Of one that stands still they take the same.
+SESSION_SECONDS = 2 * LONGER
+# Where nobody dies, a machine that stands still must not make anybody look dead.
+LONG_SESSION_SECONDS = 30
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +48,20 @@ def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         # The broker's keeper ends it when the last of us has let go of this, dead or alive.
         fcntl.flock(user, fcntl.LOCK_SH)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not said.exists():
+        # Those who had it before us may all have gone, and it with them.
+        if not said.exists() or not answers(said.read_text()):
             keep(users, said)
         fcntl.flock(lock, fcntl.LOCK_UN)
         yield said.read_text()
+
+
+def answers(url: str) -> bool:
+    server = urlsplit(url)
+    try:
+        with socket.create_connection((server.hostname, server.port or 0), 10 * LONGER):
+            return True
+    except OSError:
+        return False
 
 
 def keep(users: Path, said: Path) -> None:
@@ -73,13 +88,18 @@ def keep(users: Path, said: Path) -> None:
 def fresh(url: str, **options: object) -> str:
     """The URL of an event log of its own in that cluster."""
     prefix = f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}-{next(_NUMBERS)}."
-    given = {"prefix": prefix, "session_seconds": SESSION_SECONDS, **options}
+    given = {
+        "prefix": prefix,
+        "session_seconds": SESSION_SECONDS,
+        "append_seconds": 20 * LONGER,
+        **options,
+    }
     words = "&".join(f"{name}={value}" for name, value in given.items())
     return f"{url}{'&' if '?' in url else '/?'}{words}"
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(seconds * LONGER):
         while True:
             if condition():
                 return
@@ -88,7 +108,7 @@ async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 async def drained(member: Subscription, seconds: float = 30) -> None:
     """Returns when nothing of the member's partitions is left to commit."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(seconds * LONGER):
         while True:
             if not sum((await member.lag()).values()):
                 return

@@ -6,6 +6,7 @@ import asyncio
 
 from support_envelopes import seal
 from support_histories import History
+from support_naiad import LONGER
 
 from naiad_consumers import Writer
 from naiad_consumers.writer import GROUP
@@ -25,7 +26,7 @@ async def write(log: EventLog, store: Store) -> None:
     """Until all of the log is stored."""
     stop = asyncio.Event()
     writing = asyncio.create_task(Writer(log, store).run(stop))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(60 * LONGER):
         while sum((await log.lag(RECORDS.name, GROUP)).values()):
             assert not writing.done()
             await asyncio.sleep(0.02)

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support_naiad import LONGER
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60 * LONGER)
     if done.returncode:
         pytest.skip(f"{' '.join(command[:3])}: {done.stderr.strip()[:200]}")
 
@@ -32,7 +33,7 @@ def _mounted(folder: Path, *arguments: str) -> Iterator[Path]:
         yield folder
     finally:
         # Lazily: a shipper of the test may still have a file open.
-        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=60)
+        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=60 * LONGER)
 
 
 @contextmanager

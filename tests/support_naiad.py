@@ -35,8 +35,12 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
     three times as long."""
     seconds *= LONGER
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+    while True:
+        # Looked up first, so that who stood still looks once more before it complains.
+        late = time.monotonic() >= deadline
+        if condition():
+            return
+        assert not late, f"not within {seconds:g} s: {what}"
         time.sleep(0.02)
 
 
@@ -135,7 +139,7 @@ def start_naiad(data: Path, *arguments: str, environment: Mapping[str, str] | No
     for reader in (read_errors, read_lines):
         threading.Thread(target=reader, daemon=True).start()
     try:
-        line = lines.get(timeout=START_SECONDS)
+        line = lines.get(timeout=START_SECONDS * LONGER)
     except queue.Empty:
         line = "(nothing in time)"
     if not line.startswith("Naiad is ready: "):

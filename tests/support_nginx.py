@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support_child import child
-from support_naiad import free_port, wait_until
+from support_naiad import LONGER, free_port, wait_until
 
 GATEWAY = Path(__file__).parent.parent / "deploy" / "gateway"
 
@@ -99,4 +99,4 @@ def running_gateway(
         yield gateway
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(20 * LONGER)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
+from support_naiad import LONGER
 
 T = TypeVar("T")
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
@@ -34,12 +35,12 @@ class OwnLoop:
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30 * LONGER)
 
     def close(self) -> None:
         self.call(self._cancel())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(20 * LONGER)
         self.loop.close()
 
     async def listen(self, handle: Handle) -> asyncio.Server:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import grpc
 from support_envelopes import seal
+from support_naiad import LONGER
 
 from naiad.query.client import QueryClient
 from naiad_auth import AuthInterceptor, TokenStore
@@ -36,6 +37,8 @@ T = TypeVar("T")
 BEGIN = 1_767_225_600_000
 _EPOCHS = itertools.count(BEGIN * 1000, 1_000_000)
 _WRITERS = itertools.count(1)
+# Seconds for what takes a moment where nobody else has the processors.
+PATIENCE = 60 * LONGER
 
 
 @dataclass
@@ -198,10 +201,10 @@ class Reading:
         return f"grpc://127.0.0.1:{self.port}"
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def client(self, token: str | None = None) -> QueryClient:
-        return QueryClient(self.url, token)
+        return QueryClient(self.url, token, timeout=PATIENCE)
 
     def write(self, *spools: Spool) -> None:
         """Their batches through a log and the writer; returns when all is stored."""
@@ -229,7 +232,7 @@ class Reading:
                 stop = asyncio.Event()
                 writing = asyncio.create_task(Writer(log, self.store).run(stop))
                 try:
-                    async with asyncio.timeout(30):
+                    async with asyncio.timeout(PATIENCE / 2):
                         if pause:
                             await self._append(log, batches, pause)
                         await self._stored(log, batches, writing)
@@ -272,7 +275,8 @@ class Reading:
     def stop(self, grace: float | None) -> None:
         """As a server that drains; idempotent."""
         assert self._server
-        self._service.end_streams()
+        # What they wait for is the loop's own.
+        self._loop.call_soon_threadsafe(self._service.end_streams)
         self.call(self._server.stop(grace))
 
     def close(self) -> None:
@@ -281,7 +285,7 @@ class Reading:
         if self._state:
             self.call(self._state.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._loop.close()
 
 

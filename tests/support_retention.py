@@ -8,8 +8,9 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from support_eventlog import next_offsets, read
+from support_eventlog import all_there, next_offsets, read
 from support_kafka import until
+from support_naiad import LONGER
 
 from naiad_eventlog import (
     EventLog,
@@ -39,11 +40,8 @@ async def fill(log: EventLog, count: int, size: int = 10) -> list[int]:
 
 
 async def what_is_there(log: EventLog) -> list[bytes]:
-    found = []
     async with await log.subscribe("river", "audit", StartFrom.EARLIEST) as member:
-        while records := await member.poll(wait=0):
-            found += [record.value[:6] for record in records]
-    return found
+        return [record.value[:6] for record in await all_there(member)]
 
 
 async def read_all(log: EventLog, group: str, count: int) -> None:
@@ -189,7 +187,7 @@ class RetentionContract:
             running = asyncio.create_task(Retainer(log, topics, every=0.01, clock=later).run(stop))
             await until(lambda: caplog.text.count("records of absent could not be dropped") > 1)
             stop.set()
-            await asyncio.wait_for(running, 10)
+            await asyncio.wait_for(running, 10 * LONGER)
             assert await what_is_there(log) == []
 
 

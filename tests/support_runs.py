@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support_naiad import LONGER
 from support_server import Server
 
 import naiad
@@ -16,6 +17,18 @@ from naiad import _ending
 from naiad.shipper.starting import stop_threads
 
 PROJECT = "team/p"
+
+# For scripts, before they begin a run: on a machine that stands still for seconds it waits as
+# long as it must, and what it says of a server that was silent meanwhile is not on the console.
+PATIENT = f"""
+import logging
+import naiad.run, naiad._console_fd, naiad._ending, naiad._recording, naiad.shipper.starting
+naiad.run.CLOSE_SECONDS = naiad._ending.EXIT_SECONDS = {30 * LONGER}
+naiad.shipper.starting.CLEARING_SECONDS = {10 * LONGER}
+naiad._console_fd.ANSWER_SECONDS = {10 * LONGER}
+naiad._recording.SOURCE_SECONDS = {10 * LONGER}
+logging.getLogger("naiad").addFilter(lambda said: "waits in the spool" not in said.getMessage())
+"""
 
 
 def own_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -27,6 +40,9 @@ def own_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     # The shippers of these tests end with them.
     monkeypatch.setenv("NAIAD_SHIPPER", "thread")
     monkeypatch.setenv("NAIAD_LOG_DIRECTORY", str(folder))
+    # A machine that stands still for seconds must not end a run before all of it is there.
+    monkeypatch.setattr("naiad.run.CLOSE_SECONDS", 30 * LONGER)
+    monkeypatch.setattr("naiad._recording.SOURCE_SECONDS", 10 * LONGER)
 
 
 @contextlib.contextmanager

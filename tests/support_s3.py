@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import subprocess
 import sys
 import time
@@ -16,10 +17,11 @@ import boto3
 import httpx
 import pytest
 from support_child import child
-from support_naiad import free_port
+from support_naiad import LONGER
 from support_proxy import OwnLoop
 
 REGION = "eu-central-1"
+_RUNNING = re.compile(r"Running on (http://127\.0\.0\.1:\d+)\n")
 
 
 class S3:
@@ -74,31 +76,27 @@ class S3:
             self._after(float("inf"))
 
     def _after(self, calls: float) -> None:
-        httpx.post(f"{self.endpoint}/moto-api/reset-auth", content=str(calls)).raise_for_status()
+        url = f"{self.endpoint}/moto-api/reset-auth"
+        httpx.post(url, content=str(calls), timeout=30 * LONGER).raise_for_status()
 
 
 @contextlib.contextmanager
 def running_s3(folder: Path) -> Iterator[S3]:
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
+    # It takes a port by itself: one that was free may be taken until it has started.
     with (folder / "moto.log").open("wb") as output:
         process = subprocess.Popen(
-            child(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)),
+            child(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(f"{endpoint}/moto-api/", timeout=5)
-                break
-            except httpx.TransportError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"no S3: {(folder / 'moto.log').read_text()}")
-                time.sleep(0.05)
-        server = S3(endpoint)
+        deadline = time.monotonic() + 60 * LONGER
+        while not (found := _RUNNING.search(said := (folder / "moto.log").read_text())):
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"no S3: {said}")
+            time.sleep(0.05)
+        server = S3(found[1])
         try:
             yield server
         finally:

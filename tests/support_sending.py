@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_query import Spool
 
 from naiad.connection import open_channel
@@ -17,7 +17,7 @@ def send(url: str, *spools: Spool, token: str | None = None) -> None:
         lasts = [spool.batches[-1].records.last for spool in spools]
         for spool in spools:
             for batch in spool.batches:
-                answer = service.WriteBatch(WriteBatchRequest(batch=batch), timeout=60)
+                answer = service.WriteBatch(WriteBatchRequest(batch=batch), timeout=60 * LONGER)
                 assert not answer.rejections, answer.rejections
             spool.batches.clear()
         for spool, last in zip(spools, lasts, strict=True):
@@ -26,7 +26,7 @@ def send(url: str, *spools: Spool, token: str | None = None) -> None:
             )
 
             def stored(asked: ProgressRequest = asked, last: int = last) -> bool:
-                answer = service.Progress(asked, timeout=60)
+                answer = service.Progress(asked, timeout=60 * LONGER)
                 return any(part.last >= last for w in answer.writers for part in w.stored)
 
             wait_until(stored, 60, f"{spool.run_id} is stored")

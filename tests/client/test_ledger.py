@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_proxy import MeddlingProxy
 from support_server import Server, serving
 from support_shipping import Shipping, acknowledged, spool_for
@@ -92,7 +92,7 @@ def test_a_shipper_that_follows_counts_on(server: Server, host: Path) -> None:
         process = subprocess.Popen([sys.executable, "-m", "naiad.shipper", str(host)])
         wait_until(lambda: acknowledged(writer), 30, "all acknowledged")
         process.kill()
-        process.wait(10)
+        process.wait(10 * LONGER)
         # In the same segment: the next one has to begin in the middle of it.
         assert ledger(writer).logged == ledger(writer).acknowledged == total
     writer.close()
@@ -165,7 +165,7 @@ def test_a_run_says_it_and_sync_shows_it(
     try:
         run.log_metrics({"a": 1.0, "b": 2.0}, step=0)
         run.log_configs({"lr": 0.1})
-        assert run.wait_for_processing(timeout=30)
+        assert run.wait_for_processing(timeout=30 * LONGER)
         ledger = run.ledger()
         assert ledger.complete, str(ledger)
         # The run's creation, that it runs, two calls.
@@ -183,7 +183,7 @@ def test_a_run_says_it_and_sync_shows_it(
         assert "1 records in 1 spools are not sent. Send them: naiad sync" in status.output
         proxy.answer = None
     finally:
-        run.close()
+        run.close(30 * LONGER)
         proxy.close()
     # After the end too, from what the shipper wrote down.
     assert run.ledger().logged == Tally(6, 4, 1)

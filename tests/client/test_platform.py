@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support_mounts import on_loop, tmpfs
+from support_naiad import LONGER
 
 from naiad import _platform
 from naiad.spool.segment import MappedSegment, WrittenSegment, segment_kind
@@ -98,7 +99,7 @@ def test_the_client_works_without(
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NAIAD_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(tmp_path)],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=60 * LONGER,
         env=environment | FIXED,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -193,7 +194,7 @@ def test_a_full_disk_that_copies_on_write(tmp_path: Path, how: str) -> None:
     with on_loop(tmp_path / "disk", tmp_path / "image", 128 << 20, "btrfs") as disk:
         done = subprocess.run(
             [sys.executable, "-c", LOGS_ON_A_FULL_DISK, str(disk), str(Path(__file__).parents[1])],
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=60 * LONGER,
             env={**os.environ, "NAIAD_SPOOL_IO": how},
         )  # fmt: skip
     if how:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_naiad import clean_environment, wait_until
+from support_naiad import LONGER, clean_environment, wait_until
+from support_runs import PATIENT
 from support_server import Server
 
 import naiad
@@ -83,9 +84,10 @@ def test_wrong_ranks_raise(arguments: dict[str, Any], kind: type[Exception], nam
 
 # --- processes ---------------------------------------------------------------------------------
 
-RANK = """
+RANK = (
+    PATIENT
+    + """
 import os, sys, threading
-import naiad
 run = naiad.Run(project="team/p", run_id="r", hardware_interval=1, rank_zero_only=ONLY)
 me = int(os.environ["RANK"])
 print(f"rank {me} says hello")
@@ -101,6 +103,7 @@ print("ready", file=sys.__stderr__, flush=True)
 sys.stdin.readline()
 run.close()
 """
+)
 
 
 def points(server: Server) -> dict[str, set[int]]:
@@ -148,7 +151,7 @@ def test_four_ranks_log_to_one_run(server: Server, tmp_path: Path, only: bool) -
             30, "each process's tree is sampled",
         )  # fmt: skip
     finally:
-        outputs = [rank.communicate("\n", timeout=30) for rank in ranks]
+        outputs = [rank.communicate("\n", timeout=60 * LONGER) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * 4, outputs
     wait_until(lambda: spools(host_folder(tmp_path / "root")) == [], 20, "all is sent")
 
@@ -211,7 +214,7 @@ def test_two_hosts_record_each_its_own(server: Server, tmp_path: Path) -> None:
         lambda: {f"runtime/node{n}/memory/percent" for n in range(2)} <= points(server).keys(),
         60, "both hosts are sampled",
     )  # fmt: skip
-    outputs = [host.communicate("\n", timeout=60) for host in hosts]
+    outputs = [host.communicate("\n", timeout=60 * LONGER) for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], outputs
     wait_until(
         lambda: all(spools(tmp_path / "root" / f"node{rank}") == [] for rank in range(2)),
@@ -283,7 +286,7 @@ def test_children_log_as_writers_of_their_own(
     )  # fmt: skip
     done = subprocess.run(
         [sys.executable, str(script), method],
-        env=environment, capture_output=True, text=True, timeout=60,
+        env=environment, capture_output=True, text=True, timeout=90 * LONGER,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     if shipper == "thread":

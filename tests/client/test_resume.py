@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_runs import PROJECT, own_settings, plain_run, sending_to
 from support_server import Server, serving
 
@@ -38,7 +38,7 @@ def begin(server: Server) -> Callable[..., naiad.Run]:
 
 
 def stored(run: naiad.Run) -> None:
-    assert run.wait_for_processing(timeout=30)
+    assert run.wait_for_processing(timeout=30 * LONGER)
     run.close()
 
 

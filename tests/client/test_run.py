@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_runs import own_settings, plain_run, sending_to
 from support_server import Server, serving
 
@@ -238,9 +238,12 @@ def test_offline_keeps_and_sync_sends(server: Server, tmp_path: Path) -> None:
             run.log_metrics({"a": step}, step=step)
         run.assign_files({"f": b"content"})
         assert run.wait_for_submission(timeout=0.1) is False
-    from naiad.shipper.starting import stop_threads
+    from naiad.shipper.starting import LOCK, stop_threads
+    from naiad.spool.folder import is_taken
 
     stop_threads()
+    lock = host_folder(tmp_path / "root") / LOCK
+    wait_until(lambda: not is_taken(lock), 20, "the run's shipper has ended")
     status = CliRunner().invoke(main, ["sync", "--status"])
     assert "team/p/r" in status.output
     assert "offline" in status.output
@@ -319,7 +322,7 @@ def test_the_console_arrives_line_by_line_and_goes_on(
             print(f"first {turn}")
             print(f"second {turn}", file=sys.stderr)
             sys.stdout.write("10%\r50%\r100%\n")
-            assert run.wait_for_submission(timeout=20)
+            assert run.wait_for_submission(timeout=20 * LONGER)
     found = strings(server)
     assert found["rt/stdout"] == ["first 0", "100%", "first 1", "100%"]
     assert found["rt/stderr"] == ["second 0", "second 1"]
@@ -372,7 +375,7 @@ def test_waiting_for_processing_means_readable(
     with serving(tmp_path / "storing", store) as server, plain_run(url=server.url) as run:
         for step in range(1000):
             run.log_metrics({"a": step}, step=step)
-        assert run.wait_for_processing(timeout=30)
+        assert run.wait_for_processing(timeout=30 * LONGER)
         count = store.query("SELECT count() AS n FROM points FINAL").to_pylist()
         assert count == [{"n": 1000}]
     from naiad.shipper.starting import stop_threads

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support_naiad import clean_environment, wait_until
+from support_naiad import LONGER, clean_environment, wait_until
 from support_server import Server
 from support_spools import spool_header
 
@@ -66,7 +66,7 @@ def test_heartbeats_go_on_while_a_file_is_uploaded(
     upload = Target.upload
 
     def slow_upload(self: Target, *arguments: object) -> pb.FileReference:
-        assert goes_on.wait(30)
+        assert goes_on.wait(60 * LONGER)
         return upload(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Target, "upload", slow_upload)
@@ -142,7 +142,14 @@ def test_what_dies_with_a_container_does_not_outlive_the_run(
                     found.setdefault(batch.writer_id, []).append(item.writer_status.state)
         return found
 
-    wait_until(lambda: len(writers()) == 4, 30, "process, child, sampler and console are known")
+    def ended() -> int:
+        return sum(states[-1] == pb.WRITER_STATE_FINISHED for states in writers().values())
+
+    # All but the process itself say both at their beginning.
+    wait_until(
+        lambda: (len(writers()), ended()) == (4, 3), 30,
+        "process, child, sampler and console are known",
+    )  # fmt: skip
     tree = psutil.Process(process.pid).children(recursive=True)
     process.stdin.write("\n")
     process.stdin.flush()

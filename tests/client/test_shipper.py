@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_server import Server, serving
 from support_shipping import Shipping, acknowledged, points, spool_for
 
@@ -100,7 +101,7 @@ def test_a_shipper_that_is_killed_is_followed_by_one_that_goes_on(
     wait_until(lambda: acknowledged(writer), 30, "all acknowledged")
     epoch = read_progress(writer.folder)["epoch"]
     process.kill()
-    process.wait(10)
+    process.wait(10 * LONGER)
     for step in range(500, 1000):
         writer.metrics({"a": float(step)}, step, 0)
     shipping()
@@ -112,13 +113,18 @@ def test_a_shipper_that_is_killed_is_followed_by_one_that_goes_on(
 
 
 def test_one_shipper_at_a_time(host: Path, shipping: Callable[..., Shipping]) -> None:
+    # Its writer lives, so that the first one stays.
+    writer = spool_for(host, "grpc://127.0.0.1:1")
     shipping()
     lock = host / "shipper.lock"
     wait_until(lock.exists, 10, "the lock is there")
     from naiad.spool.folder import is_taken
 
     wait_until(lambda: is_taken(lock), 10, "the lock is taken")
-    assert Shipper(host, sample_hardware=False).run() is False
+    stop = threading.Event()
+    stop.set()
+    assert Shipper(host, sample_hardware=False).run(stop) is False
+    writer.close()
 
 
 DYING = """
@@ -313,7 +319,7 @@ def test_it_ends_by_itself_when_nothing_is_left(server: Server, host: Path) -> N
     writer.metrics({"a": 1.0}, 0, 0)
     writer.close()
     process = subprocess.Popen([sys.executable, "-m", "naiad.shipper", str(host)])
-    assert process.wait(30) == 0
+    assert process.wait(30 * LONGER) == 0
     assert spools(host) == []
 
 
@@ -324,10 +330,12 @@ def test_sigterm_ends_it_at_once_and_its_successor_goes_on(server: Server, host:
     process = subprocess.Popen([sys.executable, "-m", "naiad.shipper", str(host)])
     wait_until(lambda: read_progress(writer.folder).get("trouble"), 20, "it tries")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10 * LONGER) == 0
     writer.close()
     server.start()
-    subprocess.run([sys.executable, "-m", "naiad.shipper", str(host)], check=True, timeout=30)
+    subprocess.run(
+        [sys.executable, "-m", "naiad.shipper", str(host)], check=True, timeout=30 * LONGER
+    )
     assert len(points(server)) == 1
 
 

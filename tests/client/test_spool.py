@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support_naiad import LONGER
 from support_spools import spool_header
 
 from naiad.spool.folder import (
@@ -278,7 +279,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_everything_survives_sigkill(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], check=False, timeout=60 * LONGER
+    )
     assert done.returncode == -signal.SIGKILL
     (folder,) = spools(host_folder(tmp_path))
     assert not writer_lives(folder)
@@ -395,7 +398,7 @@ print(step, next(numbers) - 1, writer.last_record, writer.folder)
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parents[1])],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=60 * LONGER,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     step, handled, last, folder = done.stdout.split()

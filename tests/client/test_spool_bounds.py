@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_spools import spool_header
 
 import naiad
@@ -127,7 +127,7 @@ def test_a_tenth_of_the_disk_is_left_free_but_a_little_is_always_taken(
 
 def test_a_caller_may_wait_for_room_and_gets_it(tmp_path: Path) -> None:
     host = host_folder(tmp_path)
-    writer = SpoolWriter(host, spool_header(), bounds=Bounds(4_000_000, block_seconds=30))
+    writer = SpoolWriter(host, spool_header(), bounds=Bounds(4_000_000, block_seconds=60 * LONGER))
     done: list[int] = []
 
     def log() -> None:
@@ -168,7 +168,7 @@ def test_it_waits_so_long_and_then_drops_without_waiting_again(tmp_path: Path) -
         with pytest.raises(SpoolFull):
             writer.metrics(ROW, step, 0)
     # A loop that waited at each call would hang for good while a server is away.
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 60 * LONGER
     writer.close()
 
 
@@ -219,7 +219,7 @@ def test_close_ends_the_wait(tmp_path: Path) -> None:
     thread.start()
     wait_until(lambda: writer.trouble, 30, "it waits for room")
     writer.close()
-    thread.join(10)
+    thread.join(20 * LONGER)
     assert not thread.is_alive()
     assert len(ended) == 1
 
@@ -292,7 +292,7 @@ def test_a_caller_overtakes_a_slow_disk_and_neither_harms_the_other(
     def stall() -> None:
         if threading.current_thread() is not threading.main_thread():
             begun.set()
-            assert go_on.wait(30)
+            assert go_on.wait(30 * LONGER)
 
     def slow(descriptor: int, data: Any, offset: int) -> None:
         if offset:
@@ -308,12 +308,12 @@ def test_a_caller_overtakes_a_slow_disk_and_neither_harms_the_other(
     writer.supply.next_size = 4 * FIRST_SEGMENT_BYTES
     thread = threading.Thread(target=writer.tend)
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(30 * LONGER)
     for step in range(200):
         writer.metrics(ROW, step, 0)
     assert writer.supply.made_in_call == 1
     go_on.set()
-    thread.join(30)
+    thread.join(30 * LONGER)
     for step in range(200, 500):
         writer.metrics(ROW, step, 0)
     assert steps_in(writer.folder) == list(range(500))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from support_mounts import tmpfs
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_server import Server, serving
 from support_shipping import spool_for
 
@@ -37,7 +37,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture(params=[errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system without locks."""
+    """A file system without locks; a heart is not taken for silent where only this test is."""
+    monkeypatch.setattr(locks, "SILENT_SECONDS", 500.0)
 
     def refuse(*_: object, **__: object) -> bool:
         raise OSError(request.param, os.strerror(request.param))
@@ -143,7 +144,7 @@ def test_a_silent_spool_is_sent_and_kept_and_does_not_hold_the_shipper(
     # A writer whose heart beats holds it.
     assert thread.is_alive()
     grow_old(writer.folder)
-    thread.join(20)
+    thread.join(20 * LONGER)
     assert not thread.is_alive()
     # Nobody said that it is dead.
     assert spools(host) == [writer.folder]
@@ -155,7 +156,7 @@ def test_a_silent_spool_is_sent_and_kept_and_does_not_hold_the_shipper(
     wait_until(
         lambda: read_progress(writer.folder).get("acknowledged") == writer.last_record, 30, "sent"
     )
-    thread.join(20)
+    thread.join(20 * LONGER)
     assert not thread.is_alive()
     # Who asks for it has it sent and cleared away; still nobody says "killed".
     done = CliRunner().invoke(main, ["sync", str(tmp_path / "root")])
@@ -208,7 +209,7 @@ def test_no_locks_anywhere_and_all_is_sent_all_the_same(server: Server, tmp_path
     wait_until(lambda: spools(host) == [], 30, "all is sent")
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(20 * LONGER)
     assert sum(len(g.steps) // 8 for b in server.batches() for g in b.groups) >= 1000
 
 
@@ -223,6 +224,6 @@ def test_a_shipper_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
     thread.start()
     wait_until(lambda: shipper.ships, 20, "it has begun")
     shutil.rmtree(tmp_path / "root", ignore_errors=True)
-    thread.join(20)
+    thread.join(20 * LONGER)
     assert ended == [True]
     writer.close()

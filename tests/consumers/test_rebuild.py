@@ -10,6 +10,7 @@ import pytest
 from support_histories import History
 from support_kafka import until
 from support_ledger import append, contents, offsets, write
+from support_naiad import LONGER
 
 from naiad_consumers import Writer
 from naiad_consumers.rebuild import LogGap, Rebuild, TablesDiffer, WritersRun, rewind
@@ -166,14 +167,14 @@ async def test_writers_have_to_stop_for_the_end(log: EventLog, store: Store) -> 
     history, stop = History(10), asyncio.Event()
     await append(log, history, 20)
     writing = asyncio.create_task(Writer(log, store).run(stop))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(30 * LONGER):
         while sum((await log.lag(RECORDS.name, GROUP)).values()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     with pytest.raises(WritersRun, match="1 writers are at work"):
         await Rebuild(log, store).run()
     said: list[str] = []
     rebuilding = asyncio.create_task(
-        Rebuild(log, store, patience=60, on_progress=said.append).run()
+        Rebuild(log, store, patience=60 * LONGER, on_progress=said.append).run()
     )
     await until(lambda: any("waiting for 1 writers" in line for line in said))
     # Written while it waits.

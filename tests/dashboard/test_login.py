@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 from support_browser import Tab, chromium, needs_chromium, tab
-from support_naiad import Naiad, clean_environment, running_naiad
+from support_naiad import LONGER, Naiad, clean_environment, running_naiad
 from support_query import Spool
 from support_sending import send
 
@@ -31,7 +31,8 @@ class Guarded:
 def created(data: Path, *options: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "naiad", "token", "create", "--data", str(data), *options],
-        env=clean_environment(), capture_output=True, text=True, check=True, timeout=60,
+        env=clean_environment(), capture_output=True, text=True, check=True,
+        timeout=60 * LONGER,
     )  # fmt: skip
     return done.stdout.split()[0]
 
@@ -62,6 +63,17 @@ def form(page: Tab) -> Locator:
 def signed_in(page: Tab, token: str) -> None:
     form(page).fill(token)
     form(page).press("Enter")
+
+
+def kept(page: Tab, where: str) -> None:
+    """Until the browser keeps the token, which may be after the page is drawn."""
+    page.page.wait_for_function(f"() => {where}.getItem('naiad token')")
+
+
+def forgotten(page: Tab) -> None:
+    page.page.wait_for_function(
+        "() => [sessionStorage, localStorage].every((one) => !one.getItem('naiad token'))"
+    )
 
 
 def test_nothing_is_sent_before_a_token_is_shown(guarded: Guarded, browser: Browser) -> None:
@@ -112,16 +124,18 @@ def test_a_reload_keeps_the_token_until_the_reader_signs_out(
         form(page.go("/run?project=team/secret&run=r")).wait_for()
         signed_in(page, guarded.all)
         page.shows("name-in-secret")
+        kept(page, "sessionStorage")
         page.settled().page.reload()
         page.shows("name-in-secret")
         page.page.get_by_role("button", name="Sign out").click()
         form(page).wait_for()
+        forgotten(page)
         page.settled().page.reload()
         form(page).wait_for()
         page.page.get_by_text("Stay signed in").click()
         signed_in(page, guarded.all)
         page.shows("name-in-secret")
-        page.settled()
+        kept(page, "localStorage")
         # In another tab of the same browser too.
         page.page.context.new_page()
         again = page.page.context.pages[-1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from support_naiad import free_port
+from support_naiad import LONGER, free_port
 from support_query import BEGIN, Spool, reading
 
 from naiad_dashboard.filtering import narrowed
@@ -25,7 +25,7 @@ def script(url: str) -> None:
 
 
 def page(url: str, **query: str) -> AppTest:
-    app = AppTest.from_function(script, args=(url,), default_timeout=60)
+    app = AppTest.from_function(script, args=(url,), default_timeout=60 * LONGER)
     for name, value in query.items():
         app.query_params[name] = value
     return app.run()

@@ -11,7 +11,7 @@ import pytest
 from support_commands import ill, naiad, well
 from support_envelopes import Pen, append
 from support_kafka import fresh, kafka_url
-from support_naiad import running_naiad, wait_until
+from support_naiad import LONGER, running_naiad, wait_until
 
 from naiad_consumers.writer import GROUP
 from naiad_consumers.writer.dead import DeadLetters
@@ -31,7 +31,7 @@ async def fill(log: EventLog) -> None:
     # In the log first, so that its value is what ingest makes of it.
     position = await append(log, pen.metrics({"a": [1.0]}))
     async with await log.subscribe(RECORDS.name, "fill") as reading:
-        (good,) = await reading.poll(wait=10)
+        (good,) = await reading.poll(wait=10 * LONGER)
     assert good.position == position
     for number, value in enumerate((b"\xff\x00", b"", good.value)):
         run = "mended" if value == good.value else f"r{number}"

@@ -16,12 +16,20 @@ import clickhouse_connect
 import httpx
 import pytest
 import trustme
-from support_naiad import Naiad, clean_environment, running_naiad, start_naiad, wait_until
+from support_naiad import (
+    LONGER,
+    Naiad,
+    clean_environment,
+    running_naiad,
+    start_naiad,
+    wait_until,
+)
 
 import naiad
 
 pytestmark = pytest.mark.slow
 
+PATIENCE = 30 * LONGER
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sql.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 CURLS = [
@@ -50,7 +58,7 @@ def log_two_points(folder: Path, server: Naiad) -> None:
     )  # fmt: skip
     run.log_metrics({"train/loss": 2.0}, step=1)
     run.log_metrics({"train/loss": 1.0}, step=2)
-    run.wait_for_processing(timeout=60)
+    assert run.wait_for_processing(timeout=60 * LONGER)
     run.close()
 
 
@@ -65,7 +73,7 @@ def test_the_commands_of_the_page(server: Naiad) -> None:
         done = subprocess.run(
             [bash, "-c", command.replace("curl ", "curl -sS --fail-with-body ", 1)],
             env=clean_environment(NAIAD_API_TOKEN=server.token),
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=30 * LONGER, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert done.stdout
@@ -81,8 +89,9 @@ def test_the_python_of_the_page(server: Naiad) -> None:
 
 
 def test_without_a_token_and_with_another(server: Naiad) -> None:
-    assert httpx.post(server.sql, content="select 1").status_code == 401
-    assert httpx.post(server.sql, content="select 1", auth=("me", "x")).status_code == 403
+    with httpx.Client(timeout=PATIENCE) as client:
+        assert client.post(server.sql, content="select 1").status_code == 401
+        assert client.post(server.sql, content="select 1", auth=("me", "x")).status_code == 403
 
 
 def test_a_taken_port_of_ones_own_choice_ends_it_and_the_usual_one_does_not(
@@ -95,7 +104,8 @@ def test_a_taken_port_of_ones_own_choice_ends_it_and_the_usual_one_does_not(
         done = subprocess.run(
             [sys.executable, "-m", "naiad", "up", "--data", str(tmp_path / "data"), "--port", "0",
              "--no-dashboard", "--sql-port", str(port)],
-            env=clean_environment(), capture_output=True, text=True, timeout=60, check=False,
+            env=clean_environment(), capture_output=True, text=True, timeout=60 * LONGER,
+            check=False,
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith(f"naiad up: port {port} on 127.0.0.1 is taken by another program")
@@ -126,11 +136,11 @@ def test_tls(tmp_path: Path) -> None:
     options = ("--tls-cert", str(chain), "--tls-key", str(key), "--sql-port", "0")
     with running_naiad(tmp_path / "data", *options) as server:
         assert server.sql.startswith("https://127.0.0.1:")
-        trusting = httpx.Client(verify=ssl.create_default_context(cafile=str(ca)))
-        with trusting as client:
+        trusted = ssl.create_default_context(cafile=str(ca))
+        with httpx.Client(verify=trusted, timeout=PATIENCE) as client:
             assert client.post(server.sql, content="select 1").text == "1\n"
         with pytest.raises(httpx.ConnectError):
-            httpx.post(server.sql, content="select 1")
+            httpx.post(server.sql, content="select 1", timeout=PATIENCE)
         with clickhouse_connect.get_client(
             interface="https", host="127.0.0.1", port=int(server.sql.rpartition(":")[2]),
             ca_cert=str(ca),

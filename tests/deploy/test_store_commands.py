@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support_envelopes import seal
 from support_histories import History
-from support_naiad import clean_environment, running_naiad, wait_until
+from support_naiad import LONGER, clean_environment, running_naiad, wait_until
 
 from naiad_eventlog import open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
@@ -26,7 +26,7 @@ def naiad(*arguments: object, **environment: str) -> subprocess.CompletedProcess
         env=clean_environment(**environment),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=100 * LONGER,
     )
 
 

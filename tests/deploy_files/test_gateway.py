@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -18,7 +18,14 @@ import httpx
 import psutil
 import pytest
 import trustme
-from support_naiad import Naiad, clean_environment, free_port, running_naiad, wait_until
+from support_naiad import (
+    LONGER,
+    Naiad,
+    clean_environment,
+    free_port,
+    running_naiad,
+    wait_until,
+)
 from support_nginx import Gateway, running_gateway
 
 from naiad.connection import open_channel
@@ -51,9 +58,9 @@ def gateway(naiad: Naiad, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def upload(
-    channel: grpc.Channel, run: str, size: int, pause: float = 0.0
+    channel: grpc.Channel, run: str, size: int, halfway: Callable[[], object] = lambda: None
 ) -> tuple[ingest_pb2.UploadFileResponse, str]:
-    """A file of `size` bytes, with a pause in its middle; and its digest."""
+    """A file of `size` bytes, of which the second half is sent after `halfway`; and its digest."""
     digest = hashlib.sha256()
 
     def parts() -> Iterator[ingest_pb2.UploadFileRequest]:
@@ -65,25 +72,25 @@ def upload(
         )  # fmt: skip
         for start in range(0, size, PIECE):
             if start == size // 2:
-                time.sleep(pause)
+                halfway()
             chunk = start.to_bytes(8, "little") * (min(PIECE, size - start) // 8)
             digest.update(chunk)
             yield ingest_pb2.UploadFileRequest(chunk=chunk)
 
     stub = ingest_pb2_grpc.IngestServiceStub(channel)
-    return stub.UploadFile(parts(), timeout=110), digest.hexdigest()
+    return stub.UploadFile(parts(), timeout=110 * LONGER), digest.hexdigest()
 
 
-WRITER = """
+WRITER = f"""
 import pathlib, sys
 import naiad
 
 with naiad.Run(project=sys.argv[1], run_id=sys.argv[2]) as run:
-    run.log_configs({"lr": 0.25})
+    run.log_configs({{"lr": 0.25}})
     for step in range(60):
-        run.log_metrics({f"wide/m{n}": float(step * n) for n in range(5000)}, step=step)
-    run.assign_files({"model": sys.argv[3]})
-    assert run.wait_for_processing(timeout=60)
+        run.log_metrics({{f"wide/m{{n}}": float(step * n) for n in range(5000)}}, step=step)
+    run.assign_files({{"model": sys.argv[3]}})
+    assert run.wait_for_processing(timeout={60 * LONGER})
 """
 
 
@@ -96,7 +103,7 @@ def test_a_run_is_logged_and_read_through_it(
     subprocess.run(
         [sys.executable, "-c", WRITER, PROJECT, "real", str(model)],
         env=clean_environment(NAIAD_URL=gateway.url, NAIAD_LOG_DIRECTORY=str(tmp_path / "spool")),
-        timeout=110, check=True,
+        timeout=110 * LONGER, check=True,
     )  # fmt: skip
     monkeypatch.setenv("NAIAD_URL", gateway.url)
     points = runs.fetch_metrics(project=PROJECT, runs=["real"], attributes=r"wide/m[0-9]+")
@@ -120,7 +127,7 @@ def test_one_connection_carries_thousands_of_calls(gateway: Gateway) -> None:
         channel.subscribe(states.append)
         calls = [stub.GetServerInfo.future(query_pb2.GetServerInfoRequest()) for _ in range(3000)]
         for call in calls:
-            call.result(60)
+            call.result(60 * LONGER)
         # nginx closes a connection after 1,000 calls unless told otherwise.
         assert grpc.ChannelConnectivity.IDLE not in states[1:]
         assert grpc.ChannelConnectivity.CONNECTING not in states[2:]
@@ -129,7 +136,7 @@ def test_one_connection_carries_thousands_of_calls(gateway: Gateway) -> None:
 def test_a_refusal_comes_through_with_its_details(gateway: Gateway) -> None:
     with open_channel(gateway.url) as channel, pytest.raises(grpc.RpcError) as caught:
         ingest_pb2_grpc.IngestServiceStub(channel).WriteBatch(
-            ingest_pb2.WriteBatchRequest(), timeout=10
+            ingest_pb2.WriteBatchRequest(), timeout=10 * LONGER
         )
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details()
@@ -139,7 +146,7 @@ def test_what_is_no_service_is_unimplemented(gateway: Gateway) -> None:
     with open_channel(gateway.url) as channel:
         call = channel.unary_unary("/naiad.v1.NoService/Do", lambda _: b"", lambda _: None)
         with pytest.raises(grpc.RpcError) as caught:
-            call(None, timeout=10)
+            call(None, timeout=10 * LONGER)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert caught.value.details() == "the gateway knows no such service"
 
@@ -159,7 +166,7 @@ def test_each_service_has_its_own_process(naiad: Naiad, tmp_path: Path) -> None:
             except grpc.RpcError as error:
                 answers["ingest"] = error.code()
             try:
-                questions.GetServerInfo(query_pb2.GetServerInfoRequest(), timeout=10)
+                questions.GetServerInfo(query_pb2.GetServerInfoRequest(), timeout=10 * LONGER)
                 answers["query"] = "OK"
             except grpc.RpcError as error:
                 answers["query"] = error.code()
@@ -176,7 +183,7 @@ def test_a_process_that_is_away_is_unavailable_also_to_those_who_still_send(
     """Nothing but UNAVAILABLE makes clients wait without suspecting what they send. A page with
     status 502 reached one in five of these as INTERNAL."""
     dead = free_port()
-    answers: Counter[tuple[str, str]] = Counter()
+    answers: list[tuple[str, str]] = []
 
     def chunks() -> Iterator[ingest_pb2.UploadFileRequest]:
         for _ in range(10):
@@ -186,17 +193,19 @@ def test_a_process_that_is_away_is_unavailable_also_to_those_who_still_send(
         for _ in range(20):
             with open_channel(url) as channel:
                 try:
-                    ingest_pb2_grpc.IngestServiceStub(channel).UploadFile(chunks(), timeout=30)
+                    stub = ingest_pb2_grpc.IngestServiceStub(channel)
+                    stub.UploadFile(chunks(), timeout=30 * LONGER)
                 except grpc.RpcError as error:
-                    answers[error.code().name, error.details() or ""] += 1
+                    answers.append((error.code().name, error.details() or ""))
 
     with running_gateway(tmp_path / "nginx", ingest=dead, query=dead) as gateway:
         senders = [threading.Thread(target=send, args=[gateway.url]) for _ in range(10)]
         for sender in senders:
             sender.start()
         for sender in senders:
-            sender.join(100)
-    assert answers == {("UNAVAILABLE", "the gateway reaches no process of this service"): 200}
+            sender.join(100 * LONGER)
+    told = ("UNAVAILABLE", "the gateway reaches no process of this service")
+    assert Counter(answers) == {told: 200}
 
 
 def test_with_tls(naiad: Naiad, tmp_path: Path) -> None:
@@ -218,13 +227,14 @@ def test_with_tls(naiad: Naiad, tmp_path: Path) -> None:
         page = httpx.get(
             f"https://127.0.0.1:{gateway.dashboard_port}/_stcore/health",
             verify=ssl.create_default_context(cafile=ca),
+            timeout=30 * LONGER,
         )
         assert page.text == "ok"
 
 
 def test_the_dashboard_goes_through_with_its_websocket(gateway: Gateway) -> None:
     base = f"http://127.0.0.1:{gateway.dashboard_port}"
-    assert "<title>" in httpx.get(base).text
+    assert "<title>" in httpx.get(base, timeout=30 * LONGER).text
     with httpx.stream(
         "GET",
         f"{base}/_stcore/stream",
@@ -235,6 +245,7 @@ def test_the_dashboard_goes_through_with_its_websocket(gateway: Gateway) -> None
             "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
             "Origin": base,
         },
+        timeout=30 * LONGER,
     ) as answer:
         assert answer.status_code == 101
 
@@ -243,21 +254,31 @@ def test_calls_under_way_survive_a_reload(gateway: Gateway) -> None:
     """A new certificate or upstream costs nobody an upload."""
     with open_channel(gateway.url) as channel:
         result: list[object] = []
+        half, reloaded = threading.Event(), threading.Event()
+
+        def halfway() -> None:
+            half.set()
+            assert reloaded.wait(60 * LONGER)
+
         sending = threading.Thread(
-            target=lambda: result.append(upload(channel, "reload", 32 * PIECE, pause=2.0))
+            target=lambda: result.append(upload(channel, "reload", 32 * PIECE, halfway))
         )
         sending.start()
-        workers = _workers(gateway)
-        gateway.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: _workers(gateway) - workers, 20, "new workers")
-        sending.join(60)
+        try:
+            assert half.wait(60 * LONGER)
+            workers = _workers(gateway)
+            gateway.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: _workers(gateway) - workers, 20, "new workers")
+        finally:
+            reloaded.set()
+            sending.join(60 * LONGER)
         assert len(result) == 1
 
 
 @pytest.mark.long
 def test_a_client_may_pause_for_longer_than_a_minute(gateway: Gateway) -> None:
     with open_channel(gateway.url) as channel:
-        answer, digest = upload(channel, "slow", 4 * PIECE, pause=65.0)
+        answer, digest = upload(channel, "slow", 4 * PIECE, lambda: time.sleep(65))
         assert answer.file.sha256 == digest
 
 

@@ -22,6 +22,7 @@ import pytest
 import trustme
 import yaml
 from support_compose import ROOT, naiad
+from support_naiad import LONGER
 from support_nginx import nginx_binary
 
 from naiad_files.s3_url import Bucket
@@ -336,7 +337,7 @@ def test_nginx_takes_the_gateway_s_configuration(name: str, tmp_path: Path) -> N
         issued.private_key_pem.write_to_path(str(tmp_path / "tls" / "tls.key"))
     checked = subprocess.run(
         [nginx_binary(), "-t", "-c", f"{tmp_path}/nginx.conf", "-p", str(tmp_path)],
-        capture_output=True, text=True, timeout=20, check=False,
+        capture_output=True, text=True, timeout=20 * LONGER, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stderr
 
@@ -354,7 +355,7 @@ def test_rules_and_dashboard_come_along() -> None:
 def test_the_chart_s_copies_are_fresh() -> None:
     checked = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "generate_deploy.py"), "--check"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=120 * LONGER, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stderr
 
@@ -367,7 +368,7 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.skip("no helm; the charts as they were rendered last were tested alone")
     return subprocess.run(
         ["helm", *arguments, "--kube-version", "1.33.0"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=120 * LONGER, check=False,
     )  # fmt: skip
 
 

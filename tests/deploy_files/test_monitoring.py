@@ -21,6 +21,7 @@ from support_monitoring import (
     panels,
     questions,
 )
+from support_naiad import LONGER
 
 from naiad_serve.stages import STAGES
 
@@ -29,8 +30,9 @@ def promtool(*arguments: str, cwd: Path = PROMETHEUS) -> subprocess.CompletedPro
     if not shutil.which("promtool"):
         pytest.skip("needs promtool: Debian: apt-get install prometheus")
     return subprocess.run(
-        ["promtool", *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
-    )
+        ["promtool", *arguments], cwd=cwd,
+        capture_output=True, text=True, timeout=60 * LONGER, check=False,
+    )  # fmt: skip
 
 
 def test_the_rules_raise_what_they_should_and_keep_still_otherwise() -> None:
@@ -84,7 +86,7 @@ def test_every_metric_asked_for_is_one_that_naiad_has() -> None:
 def test_the_dashboard_is_fresh() -> None:
     checked = subprocess.run(
         [sys.executable, str(GRAFANA / "make_dashboard.py"), "--check"],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=30 * LONGER, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stderr
 

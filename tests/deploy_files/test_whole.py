@@ -20,7 +20,7 @@ from support_clickhouse import clickhouse
 from support_compose import FOLDER, image_environment, interpolated, made_env, naiad, raw
 from support_kafka import fresh, kafka_url
 from support_monitoring import METRIC, questions
-from support_naiad import clean_environment
+from support_naiad import LONGER, clean_environment
 from support_nginx import Gateway, running_gateway
 from support_s3 import S3, running_s3
 from support_serve import Stage, Stages
@@ -33,16 +33,16 @@ __all__ = ["kafka_url"]
 pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(800)]
 
 PROJECT = "team/whole"
-WRITER = """
+WRITER = f"""
 import sys
 import naiad
 
 with naiad.Run(project=sys.argv[1], run_id="one") as run:
-    run.log_configs({"lr": 0.25})
+    run.log_configs({{"lr": 0.25}})
     for step in range(2000):
-        run.log_metrics({"loss": 1 / (step + 1), "odd": step % 2}, step=step)
-    run.assign_files({"model": sys.argv[2]})
-    assert run.wait_for_processing(timeout=120)
+        run.log_metrics({{"loss": 1 / (step + 1), "odd": step % 2}}, step=step)
+    run.assign_files({{"model": sys.argv[2]}})
+    assert run.wait_for_processing(timeout={120 * LONGER})
 """
 
 
@@ -119,7 +119,7 @@ def test_a_run_comes_through_all_of_it(
             NAIAD_API_TOKEN=whole.token,
             NAIAD_LOG_DIRECTORY=str(tmp_path / "spool"),
         ),
-        timeout=180, check=True,
+        timeout=180 * LONGER, check=True,
     )  # fmt: skip
     monkeypatch.setenv("NAIAD_URL", whole.gateway.url)
     monkeypatch.setenv("NAIAD_API_TOKEN", whole.token)
@@ -134,7 +134,7 @@ def test_a_run_comes_through_all_of_it(
 
 
 def test_the_dashboard_is_there(whole: Whole) -> None:
-    page = httpx.get(f"http://127.0.0.1:{whole.gateway.dashboard_port}/")
+    page = httpx.get(f"http://127.0.0.1:{whole.gateway.dashboard_port}/", timeout=30 * LONGER)
     assert "<title>" in page.text
 
 
@@ -157,7 +157,7 @@ def test_commands_work_with_a_stage_s_settings(whole: Whole, tmp_path: Path) -> 
         done = subprocess.run(
             [sys.executable, "-m", "naiad", *command],
             env=clean_environment(**settings), cwd=tmp_path,
-            capture_output=True, text=True, timeout=100, check=False,
+            capture_output=True, text=True, timeout=100 * LONGER, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert said in done.stdout

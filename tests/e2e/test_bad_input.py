@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support_naiad import Naiad, clean_environment, running_naiad
+from support_naiad import LONGER, Naiad, clean_environment, running_naiad
 
 from naiad.connection import open_channel
 from naiad.query import runs
@@ -38,7 +38,7 @@ with naiad.Run(
     run.log_string_series({"words": 5, "said": "yes"}, step=0)
     run.add_tags(["fine", ""])
     run.log_metrics({"loss": 0.125}, step=2)
-    assert run.wait_for_processing(timeout=30)
+    assert run.wait_for_processing(timeout=100)
 print(json.dumps(errors))
 """
 
@@ -55,7 +55,7 @@ def logging_run(server: Naiad, tmp_path: Path, script: str, **environment: str):
         env=clean_environment(
             NAIAD_URL=server.url, NAIAD_LOG_DIRECTORY=str(tmp_path / "spool"), **environment
         ),
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60 * LONGER, check=False,
     )  # fmt: skip
 
 
@@ -143,13 +143,13 @@ def test_garbage_does_not_bring_the_server_down(server: Naiad) -> None:
             (b"", grpc.StatusCode.INVALID_ARGUMENT),
         ]:
             with pytest.raises(grpc.RpcError) as refused:
-                call(garbage, timeout=10)
+                call(garbage, timeout=10 * LONGER)
             assert refused.value.code() is code
             assert refused.value.details()
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(server.url.removeprefix("grpc://"), options) as channel:
         call = channel.unary_unary("/naiad.v1.IngestService/WriteBatch")
         with pytest.raises(grpc.RpcError) as refused:
-            call(b"\x00" * (MAX_MESSAGE_BYTES + 1), timeout=10)
+            call(b"\x00" * (MAX_MESSAGE_BYTES + 1), timeout=10 * LONGER)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert server.process.poll() is None

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from support_browser import chromium, needs_chromium, tab
 from support_homes import Home
-from support_naiad import clean_environment
+from support_naiad import LONGER, clean_environment
 
 from naiad.query import runs
 
 # Twelve trainings, on a machine that others use too.
-pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(800)]
+pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(200 + 600 * LONGER)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "examples/digits"
@@ -29,8 +29,8 @@ def printed(home: Home) -> str:
             # Fewer than a user's demo, whose trainings are most of its time.
             *("--epochs", "10"),
         ],
-        env=clean_environment(COLUMNS="120"), capture_output=True, text=True, timeout=600,
-        check=False,
+        env=clean_environment(COLUMNS="120"), capture_output=True, text=True, check=False,
+        timeout=600 * LONGER,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support_naiad import clean_environment, running_naiad
+from support_naiad import LONGER, clean_environment, running_naiad, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -35,16 +35,27 @@ def test_the_readme_works_as_written(tmp_path: Path) -> None:
     assert len(commands) >= 2
     with running_naiad(tmp_path / "data") as naiad:
         environment = clean_environment(NAIAD_URL=naiad.url)
+
+        def run(call: list[str]) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                call,
+                cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+                timeout=60 * LONGER,
+            )  # fmt: skip
+
+        def is_readable() -> bool:
+            done = run([sys.executable, "-m", "naiad", "audit", "me/first-steps"])
+            return done.returncode == 0 and "all there" in done.stdout
+
         calls = [[sys.executable, "-c", block] for block in blocks]
         calls += [[sys.executable, "-m", "naiad", *command] for command in commands]
         for call in calls:
-            done = subprocess.run(
-                call,
-                cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
-                check=False,
-            )  # fmt: skip
+            done = run(call)
             assert done.returncode == 0, f"{call}\n{done.stdout}\n{done.stderr}"
             assert done.stdout.strip(), f"{call} printed nothing"
+            if "naiad.Run(" in call[-1]:
+                # What it sent is readable a moment later, before anybody has typed the next one.
+                wait_until(is_readable, 20, "what was logged is readable")
 
 
 def test_links_lead_somewhere() -> None:

@@ -8,9 +8,17 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from support_eventlog import EventLogContract, read
-from support_kafka import SESSION_SECONDS, fresh, kafka_url
+from support_kafka import LONG_SESSION_SECONDS, SESSION_SECONDS, fresh, kafka_url
+from support_naiad import LONGER
 
-from naiad_eventlog import EventLog, EventLogError, Topic, TopicPartition, open_event_log
+from naiad_eventlog import (
+    EventLog,
+    EventLogError,
+    Position,
+    Topic,
+    TopicPartition,
+    open_event_log,
+)
 from naiad_eventlog.kafka.address import KafkaAddress
 from naiad_eventlog.kafka.errors import MAX_RECORD_BYTES
 from naiad_proto.limits import MAX_MESSAGE_BYTES
@@ -22,13 +30,27 @@ pytestmark = pytest.mark.long
 class TestKafkaEventLog(EventLogContract):
     @pytest.fixture
     def log_url(self, kafka_url: str) -> str:
-        return fresh(kafka_url)
+        return fresh(kafka_url, session_seconds=LONG_SESSION_SECONDS)
 
 
 async def admin(url: str) -> AIOKafkaAdminClient:
     client = AIOKafkaAdminClient(**KafkaAddress.parse(url).client_options())
     await client.start()
     return client
+
+
+async def make(url: str, topic: str, settings: dict[str, str]) -> None:
+    """As somebody else would have made it."""
+    client = await admin(url)
+    name = KafkaAddress.parse(url).prefix + topic
+    try:
+        await client.create_topics([NewTopic(name, 1, 1, topic_configs=settings)])
+        async with asyncio.timeout(20 * LONGER):
+            # The broker may take a moment to hear of it from its controller.
+            while name not in await client.list_topics():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        await client.close()
 
 
 async def settings(url: str, topic: str) -> dict[str, str]:
@@ -73,10 +95,7 @@ async def test_topics_that_cannot_serve_are_named(
         "cleanup.policy": "compact" if compacted else "delete",
         **setting,
     }
-    client = await admin(url)
-    name = KafkaAddress.parse(url).prefix + "river"
-    await client.create_topics([NewTopic(name, 1, 1, topic_configs=wanted)])
-    await client.close()
+    await make(url, "river", wanted)
     async with await open_event_log(url) as log:
         with pytest.raises(EventLogError, match=named):
             await log.create_topics([Topic("river", compacted=compacted)])
@@ -86,13 +105,8 @@ async def test_a_retention_of_the_brokers_own_is_warned_of(
     kafka_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = fresh(kafka_url)
-    name = KafkaAddress.parse(url).prefix + "river"
     wanted = {"max.message.bytes": str(MAX_RECORD_BYTES), "retention.ms": "3600000"}
-    client = await admin(url)
-    try:
-        await client.create_topics([NewTopic(name, 1, 1, topic_configs=wanted)])
-    finally:
-        await client.close()
+    await make(url, "river", wanted)
     async with await open_event_log(url) as log:
         await log.create_topics([Topic("river"), Topic("other")])
     warnings = [r.getMessage() for r in caplog.records if "is there with" in r.getMessage()]
@@ -117,7 +131,8 @@ async def test_asking_for_a_topic_does_not_make_it(kafka_url: str) -> None:
 
 async def test_the_largest_batches_pass_and_larger_ones_are_refused(kafka_url: str) -> None:
     largest = bytes(range(256)) * ((MAX_MESSAGE_BYTES + 1024 * 1024) // 256)
-    async with await open_event_log(fresh(kafka_url)) as log:
+    # 120 MB through one connection.
+    async with await open_event_log(fresh(kafka_url, append_seconds=60 * LONGER)) as log:
         await log.create_topics([Topic("river", 8)])
         with pytest.raises(EventLogError, match=f"{MAX_RECORD_BYTES:,}"):
             await log.append("river", b"k", bytes(MAX_RECORD_BYTES))
@@ -126,7 +141,7 @@ async def test_the_largest_batches_pass_and_larger_ones_are_refused(kafka_url: s
         await asyncio.gather(*(log.append("river", key, largest) for key in keys))
         async with await log.subscribe("river", "g") as subscription:
             found: list[bytes] = []
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(60 * LONGER):
                 while len(found) < len(keys):
                     for record in await subscription.poll(wait=1):
                         assert record.value == largest
@@ -145,35 +160,38 @@ async def test_after_a_refused_record_others_still_go(kafka_url: str) -> None:
         small = ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "1000"})
         await client.alter_configs([small])
         await client.close()
+        taken: list[Position] = []
         with pytest.raises(EventLogError, match=r"max\.message\.bytes"):
-            await asyncio.wait_for(append_until_refused(log), 20)
+            await asyncio.wait_for(append_until_refused(log, taken), 20 * LONGER)
         await asyncio.gather(*(log.append("river", b"k", b"%d" % n) for n in range(10)))
         async with await log.subscribe("river", "g") as subscription:
-            values = [record.value for record in await read(subscription, 11)]
+            values = [record.value for record in await read(subscription, 11 + len(taken))]
     assert [v for v in values if len(v) < 5000] == [b"first"] + [b"%d" % n for n in range(10)]
 
 
-async def append_until_refused(log: EventLog) -> None:
+async def append_until_refused(log: EventLog, taken: list[Position]) -> None:
     # A broker may take a moment to hear of the setting.
     while True:
-        await log.append("river", b"k", bytes(5000))
+        taken.append(await log.append("river", b"k", bytes(5000)))
 
 
 async def test_a_session_that_the_brokers_refuse_is_named(kafka_url: str) -> None:
     async with await open_event_log(fresh(kafka_url, session_seconds=1)) as log:
         await log.create_topics([Topic("river")])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10 * LONGER):
             with pytest.raises(EventLogError, match=r"'g' could not be joined: .*session_seconds"):
                 await log.subscribe("river", "g")
 
 
 async def test_a_member_whose_insert_takes_long_stays_in_its_group(kafka_url: str) -> None:
     """Longer than a session: it tells of itself whether or not it asks for records."""
-    async with await open_event_log(fresh(kafka_url)) as log:
+    # One longer than this process may stand still.
+    seconds = SESSION_SECONDS * LONGER
+    async with await open_event_log(fresh(kafka_url, session_seconds=seconds)) as log:
         await log.create_topics([Topic("river", 2)])
         async with await log.subscribe("river", "g") as subscription:
             generation = subscription.generation
-            await asyncio.sleep(SESSION_SECONDS * 1.5)
+            await asyncio.sleep(seconds * 1.5)
             assert await subscription.confirm(generation)
             assert len(subscription.owned) == 2
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from support_eventlog import next_offsets, read
-from support_kafka import fresh, kafka_url
+from support_kafka import LONG_SESSION_SECONDS, fresh, kafka_url
+from support_naiad import LONGER
 from support_retention import LATER, RetentionContract, fill, read_all
 
 from naiad_eventlog import Topic, TopicPartition, open_event_log
+from naiad_eventlog.kafka import retaining
 
 __all__ = ["kafka_url"]
 
@@ -27,7 +29,12 @@ class TestSqliteRetention(RetentionContract):
 class TestKafkaRetention(RetentionContract):
     @pytest.fixture
     def log_url(self, kafka_url: str) -> str:
-        return fresh(kafka_url)
+        return fresh(kafka_url, session_seconds=LONG_SESSION_SECONDS)
+
+    @pytest.fixture(autouse=True)
+    def samples_come_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Records that do not come in time are taken for none, and sizes are wrong.
+        monkeypatch.setattr(retaining, "_SAMPLE_SECONDS", 20 * LONGER)
 
 
 async def test_the_file_is_used_again_and_appends_go_on(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support_bench import PROJECT, Bench
+from support_naiad import LONGER
 from support_truth import Truth, read_back
 
 KINDS = ["points", "strings", "histograms", "files", "attributes", "tags"]
@@ -13,7 +14,7 @@ KINDS = ["points", "strings", "histograms", "files", "attributes", "tags"]
 def logged(bench: Bench) -> Bench:
     """60 steps of everything, all readable."""
     process = bench.writer("w", 60)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0, errors
     bench.check(least=60)
     return bench
@@ -43,10 +44,10 @@ def test_faults_planted_in_the_data_are_seen(logged: Bench) -> None:
         "from support_diary import number\n"
         f"run.log_metrics({{'wt0/loss': number({logged.seed}, 'wt0/loss', 3) + 1e-12}}, step=3)\n"
         "run.log_metrics({'wt0/loss': 1.0}, step=60)\n"
-        "assert run.wait_for_processing(timeout=60)\n"
+        f"assert run.wait_for_processing(timeout={60 * LONGER})\n"
         "run.close()\n"
     )
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0, errors
     problems = sorted(problem[:5] for problem in logged.problems())
     assert problems == ["never", "wrong"]
@@ -71,7 +72,7 @@ def test_a_diary_tells_a_call_that_returned_from_one_that_did_not(bench: Bench) 
         "naiad.Run.log_metrics = lambda *_, **__: os._exit(7)\n"
         "diary.call('metrics', ['a'], 1)\n"
     )
-    process.communicate(timeout=60)
+    process.communicate(timeout=60 * LONGER)
     assert process.returncode == 7
     truth = bench.truth()
     assert set(truth.must) == {("points", "w/a", 0.0)}

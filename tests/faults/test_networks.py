@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support_bench import Bench
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_proxy import FAULTS, ConnectProxy, CuttingProxy, MeddlingProxy
 from support_truth import calls_in
 
@@ -40,22 +40,25 @@ def meddling(benches: Callable[[int], Bench]) -> Iterator[tuple[Bench, MeddlingP
 
 @pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.timeout(120 + PATIENCE)
+@pytest.mark.timeout((120 + PATIENCE) * LONGER)
 def test_connections_that_are_cut_and_delayed(cutting: tuple[Bench, CuttingProxy]) -> None:
     bench, proxy = cutting
     writer = bench.writer("w", 1_000_000, pause=0.002)
     wait_until(lambda: calls_in(bench.diaries) > 100, 30, "it logs")
-    wait_until(lambda: proxy.done["cut"] >= STRIKES and proxy.done["refused"], PATIENCE, "it cuts")
+    wait_until(
+        lambda: proxy.done["cut"] >= STRIKES and proxy.done["refused"] and proxy.done["delayed"],
+        PATIENCE,
+        "it cuts, refuses and delays",
+    )
     writer.terminate()
-    writer.communicate(timeout=60)
+    writer.communicate(timeout=60 * LONGER)
     proxy.calm = True
     bench.check(least=100)
-    assert proxy.done["delayed"]
 
 
 @pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.timeout(120 + PATIENCE)
+@pytest.mark.timeout((120 + PATIENCE) * LONGER)
 def test_calls_that_are_doubled_reordered_and_denied(
     meddling: tuple[Bench, MeddlingProxy],
 ) -> None:
@@ -67,7 +70,7 @@ def test_calls_that_are_doubled_reordered_and_denied(
         "each of its faults",
     )
     writer.terminate()
-    writer.communicate(timeout=60)
+    writer.communicate(timeout=60 * LONGER)
     bench.check(least=100)
     assert "No server has refused anything" in bench.sync("--rejected")
 
@@ -80,7 +83,7 @@ def test_an_http_proxy_is_used_for_other_hosts(bench: Bench) -> None:
     bench.url = "grpc://naiad.example:7420"
     try:
         process = bench.script(LOG, http_proxy=f"http://127.0.0.1:{proxy.port}", no_proxy="")
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60 * LONGER)
         assert process.returncode == 0, errors
         bench.check(least=50)
         assert proxy.asked
@@ -92,6 +95,6 @@ def test_an_http_proxy_is_used_for_other_hosts(bench: Bench) -> None:
 
 def test_no_http_proxy_stands_before_this_machine(bench: Bench) -> None:
     process = bench.script(LOG, http_proxy="http://127.0.0.1:1", no_proxy="")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0, errors
     bench.check(least=50)

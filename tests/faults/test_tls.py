@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 import trustme
 from support_bench import Bench
-from support_naiad import Naiad, running_naiad, wait_until
+from support_naiad import LONGER, Naiad, running_naiad, wait_until
 
 import naiad
 from naiad.exceptions import NaiadValueError
 from naiad.spool.folder import read_progress, read_token, spools
 
 LOG = "diary = keeper('w')\nfor step in range(50): diary.step(step)\n"
+# Until the shipper, which starts beside it, has said what is in the way.
+TROUBLE = """
+while {!r} not in run._session.progress().get("trouble", ""): time.sleep(0.02)
+"""
 
 
 @dataclass
@@ -81,7 +85,7 @@ def test_a_client_shows_its_certificate(bench: Bench, certificates: Certificates
         LOG, NAIAD_TLS_CA=str(certificates.ca), NAIAD_TLS_CERT=str(certificates.client),
         NAIAD_TLS_KEY=str(certificates.client_key),
     )  # fmt: skip
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0, errors
     assert "not sent yet" not in errors
     bench.check(least=50)
@@ -92,11 +96,12 @@ def test_without_one_everything_waits_and_sync_brings_it(
     bench: Bench, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = bench.script(LOG + "run.close(timeout=3)", NAIAD_TLS_CA=str(certificates.ca))
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert process.returncode == 0
     assert "records are not sent yet" in errors
     (spool,) = spools(bench.host)
-    assert read_progress(spool)["acknowledged"] == 0
+    # Nothing said so far is nothing sent.
+    assert read_progress(spool).get("acknowledged", 0) == 0
     bench.kill_shippers()
     monkeypatch.setattr(
         bench, "environment",
@@ -132,8 +137,9 @@ def test_a_file_that_is_no_certificate_is_told_by_the_shipper(
 ) -> None:
     wrong = bench.folder / "wrong.pem"
     wrong.write_text("nonsense")
-    process = bench.script(LOG + "run.close(timeout=4)", NAIAD_TLS_CA=str(wrong))
-    _, errors = process.communicate(timeout=60)
+    told = TROUBLE.format("holds no CA certificate")
+    process = bench.script(LOG + told + "run.close(timeout=4)", NAIAD_TLS_CA=str(wrong))
+    _, errors = process.communicate(timeout=60 * LONGER)
     assert "are not sent yet" in errors
     assert f"{wrong} holds no CA certificate" in errors
 
@@ -161,8 +167,9 @@ def test_a_token_goes_with_the_last_acknowledgement_and_sync_has_its_own(
         bench = Bench(tmp_path, platform, seed=1)
         # A wrong one: nothing arrives, nothing is given up.
         wrong = "naiad_" + "x" * 40
-        process = bench.script(LOG + TOKENS + "run.close(timeout=3)", NAIAD_API_TOKEN=wrong)
-        _, errors = process.communicate(timeout=60)
+        told = TROUBLE.format("NAIAD_API_TOKEN")
+        process = bench.script(LOG + TOKENS + told + "run.close(timeout=3)", NAIAD_API_TOKEN=wrong)
+        _, errors = process.communicate(timeout=60 * LONGER)
         assert process.returncode == 0, errors
         assert "NAIAD_API_TOKEN" in errors
         (spool,) = spools(bench.host)

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from support_files import LARGE, FileStoreContract, Kept, many, pieces
+from support_naiad import LONGER
 from support_s3 import REGION, S3, Stumbling, running_s3
 
 from naiad_files import FileNotFound, FileStoreError, open_file_store
+from naiad_files import s3 as s3_store
 from naiad_files.s3_url import Bucket
 
 SECRET = "a/very+secret=one"
@@ -29,6 +31,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "some-key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An upload that is given up ends when the store has answered what was under way.
+    monkeypatch.setattr(s3_store, "_GIVE_UP_SECONDS", 30 * LONGER)
 
 
 @pytest.fixture
@@ -140,10 +148,10 @@ async def test_a_store_that_goes_away_within_an_upload_is_said(
         url = server.url(server.new_bucket())
         store = open_file_store(url)
         putting = asyncio.create_task(store.put(chunks(), name="", mime_type="", sha256="1" * 64))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(60 * LONGER):
             await leave.wait()
     gone.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(60 * LONGER):
         with pytest.raises(FileStoreError, match=f"at {server.endpoint} can't be reached"):
             await putting
 
@@ -219,7 +227,7 @@ def test_memory_does_not_grow_with_the_file(
     size = 256 * 1024 * 1024
     grown = subprocess.run(
         [sys.executable, "-c", UPLOADER, s3.url(bucket), str(size), str(announced)],
-        capture_output=True, text=True, timeout=110, check=True,
+        capture_output=True, text=True, timeout=110 * LONGER, check=True,
     ).stdout  # fmt: skip
     report_figure(f"{int(grown) // 1024} MiB more memory to send and read a file of 256 MiB")
     assert int(grown) * 1024 < size / 2

@@ -13,6 +13,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from support_batches import batch, group
 from support_ingest import SERVICE, Ingest, serving_ingest
+from support_naiad import LONGER
 
 from naiad_eventlog import EventLog, Position, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS
@@ -26,10 +27,12 @@ _MIB = 1024 * 1024
 LARGE = WriteBatchRequest(batch=batch(group(rows=250_000))).SerializeToString()
 # What HTTP/2 lets a sender send into a call that nobody reads.
 WINDOW = 64 * 1024
+# What waits, waits until the test goes on, however late that is.
+LONG = 60 * LONGER
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * LONGER):
         while True:
             if condition():
                 return
@@ -58,7 +61,7 @@ async def test_bytes_under_way_are_bounded_and_given_back() -> None:
 
 
 async def test_who_waits_is_let_in_when_there_is_room_and_only_so_many_wait() -> None:
-    admission = Admission(TARGET_BATCH_BYTES, most_waiting=2)
+    admission = Admission(TARGET_BATCH_BYTES, most_waiting=2, wait_seconds=LONG)
 
     async def one() -> None:
         async with admission.enter():
@@ -150,7 +153,7 @@ class CountingWay:
 
 async def test_batches_that_have_to_wait_stay_with_their_senders(tmp_path: Path) -> None:
     calls = 24
-    admission = Admission(TARGET_BATCH_BYTES)
+    admission = Admission(TARGET_BATCH_BYTES, wait_seconds=LONG)
     async with standing_ingest(tmp_path, admission) as (ingest, log):
         way = CountingWay(ingest.port)
         async with (
@@ -158,18 +161,13 @@ async def test_batches_that_have_to_wait_stay_with_their_senders(tmp_path: Path)
             grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             write = channel.unary_unary(f"{SERVICE}/WriteBatch")
-            sending = [asyncio.ensure_future(write(LARGE, timeout=30)) for _ in range(calls)]
+            sending = [asyncio.ensure_future(write(LARGE, timeout=LONG)) for _ in range(calls)]
             await until(lambda: log.appending == 1 and admission.waiting == calls - 1)
             await way.quiet()
             assert way.sent < len(LARGE) + calls * WINDOW + _MIB
             log.go.set()
-            answers = await asyncio.gather(*sending, return_exceptions=True)
-    taken = [answer for answer in answers if isinstance(answer, bytes)]
-    refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
-    assert len(taken) + len(refused) == calls
-    assert len(taken) > 1
-    # Those that had waited for too long, on a busy machine.
-    assert all(_says_when(error) for error in refused)
+            # Then each gets its turn.
+            await asyncio.gather(*sending)
 
 
 async def test_who_waits_for_too_long_is_told_when_to_come_again(tmp_path: Path) -> None:
@@ -200,7 +198,7 @@ def _says_when(error: grpc.aio.AioRpcError) -> bool:
 async def test_a_call_that_sends_nothing_or_goes_away_gives_its_place_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admission = Admission(TARGET_BATCH_BYTES)
+    admission = Admission(TARGET_BATCH_BYTES, wait_seconds=LONG)
     async with serving_ingest(tmp_path, admission=admission) as ingest:
         write = ingest.channel.stream_unary(f"{SERVICE}/WriteBatch")
         leaving = write()
@@ -219,9 +217,10 @@ async def test_a_call_that_sends_nothing_or_goes_away_gives_its_place_back(
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "without a message" in (caught.value.details() or "")
 
-        monkeypatch.setattr(service, "_RECEIVE_SECONDS", 0.2)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await write()
+        with monkeypatch.context() as patch:
+            patch.setattr(service, "_RECEIVE_SECONDS", 0.2)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await write()
         # Shippers send it again.
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert "did not arrive within 0.2 s" in (caught.value.details() or "")

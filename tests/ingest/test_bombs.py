@@ -12,6 +12,7 @@ import pytest
 from support_batches import batch, group
 from support_child import child
 from support_ingest import SERVICE
+from support_naiad import LONGER
 
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 from naiad_proto.v1.ingest_pb2 import WriteBatchRequest, WriteBatchResponse
@@ -56,12 +57,12 @@ def test_a_message_that_inflates_beyond_the_limit_is_refused_and_costs_nothing(
             write = channel.unary_unary(f"{SERVICE}/WriteBatch")
             for _ in range(3):
                 with pytest.raises(grpc.RpcError) as caught:
-                    write(BOMB, compression=compression, timeout=60)
+                    write(BOMB, compression=compression, timeout=60 * LONGER)
                 assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             # The next one is served, packed too.
             good = WriteBatchRequest(batch=batch(group(rows=1000))).SerializeToString()
-            answer = write(good, compression=compression, timeout=60)
+            answer = write(good, compression=compression, timeout=60 * LONGER)
             assert not WriteBatchResponse.FromString(answer).rejections
-        after, logged = server.communicate("\n", timeout=30)[0].split()
+        after, logged = server.communicate("\n", timeout=30 * LONGER)[0].split()
     assert int(logged) == 1
     assert int(after) - int(before) < 4 * MAX_MESSAGE_BYTES

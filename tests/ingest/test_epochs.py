@@ -12,6 +12,7 @@ import grpc
 import pytest
 from support_batches import EPOCH, PROJECT, RUN, WRITER, batch, group, heartbeat
 from support_ingest import Ingest, serving_ingest
+from support_naiad import LONGER
 
 from naiad_auth import TokenStore
 from naiad_eventlog import EventLogError, Position, Topic, open_event_log
@@ -25,11 +26,11 @@ OTHER = "f" * 32
 
 async def highest(ingest: Ingest, writer_id: str = OTHER, run_id: str = RUN) -> int:
     request = OpenWriterRequest(project=PROJECT, run_id=run_id, writer_id=writer_id)
-    return int((await ingest.stub.OpenWriter(request, timeout=20)).highest_epoch)
+    return int((await ingest.stub.OpenWriter(request, timeout=20 * LONGER)).highest_epoch)
 
 
 async def write(ingest: Ingest, sent: Batch) -> None:
-    await ingest.stub.WriteBatch(WriteBatchRequest(batch=sent), timeout=20)
+    await ingest.stub.WriteBatch(WriteBatchRequest(batch=sent), timeout=20 * LONGER)
 
 
 async def test_the_highest_epoch_of_the_runs_other_writers(tmp_path: Path) -> None:
@@ -95,7 +96,9 @@ async def test_a_run_stays_in_its_partition_when_some_are_added(tmp_path: Path) 
         found = {}
         for run in runs:
             sent = WriteBatchRequest(batch=batch(group(), run_id=run, **more))
-            found[run] = (await ingest.stub.WriteBatch(sent, timeout=20)).position.partition
+            found[run] = (
+                await ingest.stub.WriteBatch(sent, timeout=20 * LONGER)
+            ).position.partition
         return found
 
     async with serving_ingest(tmp_path) as ingest:

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from support_batches import EPOCH, PROJECT, RUN, WRITER
 from support_ingest import Ingest, serving_ingest
+from support_naiad import LONGER
 
 from naiad_auth import TokenStore
 from naiad_eventlog import EventLogError, Subscription
@@ -41,11 +42,13 @@ async def ask(
 ) -> list[WriterProgress]:
     request = ProgressRequest(project=PROJECT, run_id=run_id, writer_ids=writer_ids)
     metadata = [("authorization", f"Bearer {token}")] if token else []
-    return list((await ingest.stub.Progress(request, metadata=metadata, timeout=20)).writers)
+    return list(
+        (await ingest.stub.Progress(request, metadata=metadata, timeout=20 * LONGER)).writers
+    )
 
 
 async def until(ingest: Ingest, *expected: WriterProgress) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * LONGER):
         # Only asking tells; a client has nothing else to wait on either.
         while await ask(ingest) != list(expected):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -104,7 +107,7 @@ async def test_it_goes_on_after_the_log_failed_for_a_while(
             for member in list(members):
                 await member.close()
         await publish(ingest, stored((1, 3)))
-        await asyncio.wait_for(failed.wait(), 20)
+        await asyncio.wait_for(failed.wait(), 20 * LONGER)
         await until(ingest, stored((1, 3)))
     assert "can't be read now" in caplog.text
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from support_ingest import serving_ingest
+from support_naiad import LONGER
 
 from naiad_auth import AuthInterceptor
 from naiad_eventlog import open_event_log
@@ -40,9 +41,9 @@ async def test_every_method_of_the_contract_is_served(tmp_path: Path) -> None:
         for method in methods:
             kind = "stream_unary" if method.client_streaming else "unary_unary"
             call = getattr(ingest.channel, kind)(f"/{SERVICE}/{method.name}")
-            answer = call(iter([b""]) if method.client_streaming else b"", timeout=20)
+            answer = call(iter([b""]) if method.client_streaming else b"", timeout=20 * LONGER)
             # Nothing is asked, so that is what each complains about.
             assert await answer.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert await answer.details()
-        unknown = ingest.channel.unary_unary(f"/{SERVICE}/Nothing")(b"", timeout=20)
+        unknown = ingest.channel.unary_unary(f"/{SERVICE}/Nothing")(b"", timeout=20 * LONGER)
         assert await unknown.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from support_batches import PROJECT, RUN, batch, group
 from support_ingest import Ingest, serving_ingest
+from support_naiad import LONGER
 
 from naiad_auth import ANONYMOUS, TokenStore
 from naiad_ingest import MAX_FILE_BYTES
@@ -51,7 +52,7 @@ async def send(ingest: Ingest, *requests: UploadFileRequest, token: str = "") ->
     def call() -> FileReference:
         with grpc.insecure_channel(f"127.0.0.1:{ingest.port}") as channel:
             upload = IngestServiceStub(channel).UploadFile
-            return upload(iter(requests), metadata=metadata, timeout=20).file
+            return upload(iter(requests), metadata=metadata, timeout=20 * LONGER).file
 
     return await asyncio.to_thread(call)
 

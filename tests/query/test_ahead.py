@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support_naiad import LONGER
 
 from naiad_query.ahead import AHEAD, ahead
+
+PATIENCE = 10 * LONGER
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ async def test_only_so_many_are_made_ahead(threads: ThreadPoolExecutor) -> None:
     async with contextlib.aclosing(ahead(pieces, threads)) as found:
         assert await anext(found) == 0
         # Beside the one that is taken: those that wait, and one in the hand.
-        await asyncio.to_thread(enough.wait, 10)
+        assert await asyncio.to_thread(enough.wait, PATIENCE)
         await asyncio.sleep(0)
         assert made == list(range(AHEAD + 2))
         assert [await anext(found) for _ in range(99)] == list(range(1, 100))
@@ -78,7 +81,7 @@ async def test_closing_waits_for_the_piece_that_is_being_made(threads: ThreadPoo
         try:
             yield 1
             begun.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE)
             ended.append("made")
             yield 2
         finally:
@@ -86,7 +89,7 @@ async def test_closing_waits_for_the_piece_that_is_being_made(threads: ThreadPoo
 
     found = ahead(pieces, threads)
     assert await anext(found) == 1
-    assert await asyncio.to_thread(begun.wait, 10)
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
     closing = asyncio.create_task(found.aclose())
     await asyncio.sleep(0)
     assert ended == []

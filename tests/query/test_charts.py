@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support_charts import Line, Point, band_rows, columns, smoothed
-from support_query import BEGIN, Reading, Spool, reading
+from support_query import BEGIN, PATIENCE, Reading, Spool, reading
 from support_valkey import running_valkey
 
 from naiad.exceptions import NaiadQueryError
@@ -23,6 +23,7 @@ from naiad_auth import TokenStore
 from naiad_proto.v1.query_pb2 import FetchChartRequest
 from naiad_query import keeping
 from naiad_query.charts import chart
+from naiad_state import state as state_module
 
 _NUMBERS = itertools.count()
 AXES = ("step", "time", "relative_time", "metric")
@@ -434,6 +435,9 @@ def test_answers_are_kept_and_made_again_when_something_comes(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(keeping, "WORTH_SECONDS", 0.0)
     monkeypatch.setattr(keeping, "OLDNESS_SECONDS", 0.0)
+    # About what is kept, not how soon: an answer that comes later is made anew.
+    monkeypatch.setattr(keeping, "_LONGEST_SECONDS", PATIENCE / 2)
+    monkeypatch.setattr(state_module, "PATIENCE", PATIENCE / 2)
     made = []
     table = chart.Chart.table
     monkeypatch.setattr(

@@ -18,7 +18,7 @@ import pytest
 from pyarrow import parquet
 from support_cli import lines, naiad, on_a_terminal, refused
 from support_one_engine import store_url
-from support_query import Reading, Spool
+from support_query import PATIENCE, Reading, Spool
 
 from naiad.cli import export as module
 from naiad.query.streams import Batches
@@ -253,7 +253,7 @@ def test_ctrl_c_in_the_middle_of_much(server: Reading, tmp_path: Path) -> None:
         "    for batch in real(self):\n"
         "        yield batch\n"
         "        print('one', flush=True)\n"
-        "        time.sleep(60)\n"
+        "        time.sleep(600)\n"
         "Batches.__iter__ = slow\n"
         "from naiad.cli import main\n"
         "main()\n"
@@ -270,7 +270,7 @@ def test_ctrl_c_in_the_middle_of_much(server: Reading, tmp_path: Path) -> None:
         assert [one.suffix for one in tmp_path.iterdir()] == [".part"]
         process.send_signal(signal.SIGINT)
         assert "Aborted!" in process.stderr.read()
-        assert process.wait(30) == 1
+        assert process.wait(PATIENCE) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -287,6 +287,6 @@ def test_whoever_reads_no_more_is_no_error() -> None:
     statement = "select arrayJoin(range(90000)) as n"
     command = f'{sys.executable} -m naiad sql "{statement}" | head -2'
     done = subprocess.run(
-        command, shell=True, capture_output=True, text=True, timeout=60, check=False
+        command, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.stdout, done.stderr) == ("n\n0\n", "")

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 from starlette.applications import Starlette
 from support_hostile_sql import REFUSED
-from support_query import Reading
+from support_query import PATIENCE, Reading
 
 from naiad_query.clickhouse_http import ReadOnly, authentication, clickhouse_app
 from naiad_query.clickhouse_http import reading as module
@@ -79,7 +79,11 @@ def reader(port: int, reader_token: str) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def http(port: int, token: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("me", token)) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{port}", auth=("me", token), timeout=PATIENCE,
+        # Sooner than the server closes one.
+        limits=httpx.Limits(keepalive_expiry=1),
+    ) as client:  # fmt: skip
         yield client
 
 
@@ -95,7 +99,7 @@ def test_a_driver_reads_rows_in_every_way_it_has(all_of_it: Client) -> None:
     with all_of_it.query_row_block_stream("select step from points") as blocks:
         assert sum(len(block) for block in blocks) == 15
     assert all_of_it.command("select count() from runs") == 5
-    assert all_of_it.ping()
+    assert all_of_it.ping(timeout=PATIENCE)
     assert all_of_it.query("select * from points limit 0").column_names[:2] == ("project", "run_id")
 
 
@@ -201,6 +205,7 @@ def test_the_hostile_are_refused(
     done = httpx.post(
         url, content=statement, auth=("x", reader_token),
         params={"default_format": "JSONCompact"}, headers={"Content-Type": "text/plain"},
+        timeout=PATIENCE,
     )  # fmt: skip
     for secret in (
         OTHER,
@@ -279,10 +284,11 @@ def test_limits_are_kept_and_can_be_drawn_tighter(
         asked = {"max_result_rows": value}
         few = http.post("/", content="select arrayJoin(range(5)) as n", params=asked)
         assert (few.status_code == 200) == (value != "3"), few.text
-    monkeypatch.setattr("naiad_query.sql.MAX_SECONDS", 1)
     slow = "select count() from points a, points b, points c, points d, points e, points f," \
         " points g, points h, points i"  # fmt: skip
-    done = http.post("/", content=slow, params={"max_execution_time": "3600"}, timeout=60)
+    with monkeypatch.context() as hasty:
+        hasty.setattr("naiad_query.sql.MAX_SECONDS", 1)
+        done = http.post("/", content=slow, params={"max_execution_time": "3600"})
     assert (done.status_code, done.headers["X-ClickHouse-Exception-Code"]) == (408, "159")
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 1000)
     done = http.post("/", content="select arrayJoin(range(5000)) as n")
@@ -362,7 +368,7 @@ def test_who_goes_away_ends_the_question(http: httpx.Client, port: int, token: s
     for _ in range(10):
         # More than there are workers.
         with httpx.stream(
-            "POST", f"http://127.0.0.1:{port}/", content=MANY, auth=("me", token)
+            "POST", f"http://127.0.0.1:{port}/", content=MANY, auth=("me", token), timeout=PATIENCE
         ) as done:
             next(done.iter_raw())
     assert http.post("/", content="select 1").text == "1\n"
@@ -380,7 +386,7 @@ def test_who_may_ask(port: int, token: str, server: Reading, tmp_path) -> None:
     url = f"http://127.0.0.1:{port}/"
 
     def asked(**sent: object) -> httpx.Response:
-        return httpx.post(url, content="select 1", **sent)
+        return httpx.post(url, content="select 1", timeout=PATIENCE, **sent)
 
     assert asked().status_code == 401
     assert asked().headers["WWW-Authenticate"].startswith("Basic")
@@ -400,8 +406,9 @@ def test_who_may_ask(port: int, token: str, server: Reading, tmp_path) -> None:
         connect(port, "naiad_wrong")
     # Health checks need none, and say nothing.
     for path in ("ping", "replicas_status", ""):
-        assert httpx.get(url + path, auth=("me", token)).text == "Ok.\n"
-    assert httpx.get(f"{url}ping").text == "Ok.\n"
+        done = httpx.get(url + path, auth=("me", token), timeout=PATIENCE)
+        assert done.text == "Ok.\n"
+    assert httpx.get(f"{url}ping", timeout=PATIENCE).text == "Ok.\n"
 
 
 def test_without_login_a_page_in_a_browser_reads_nothing(server: Reading) -> None:
@@ -413,10 +420,12 @@ def test_without_login_a_page_in_a_browser_reads_nothing(server: Reading) -> Non
     http = server.call(serve(app))
     try:
         url = f"http://127.0.0.1:{http.port}/?query=select+1"
-        assert httpx.get(url).text == "1\n"
+        done = httpx.get(url, timeout=PATIENCE)
+        assert done.text == "1\n"
+        assert "access-control-allow-origin" not in done.headers
         for host, status in (("evil.example", 403), (f"localhost:{http.port}", 200), ("", 403)):
-            assert httpx.get(url, headers={"Host": host}).status_code == status
-        assert "access-control-allow-origin" not in httpx.get(url).headers
+            done = httpx.get(url, headers={"Host": host}, timeout=PATIENCE)
+            assert done.status_code == status
     finally:
         server.call(http.stop())
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from support_one_engine import store_url
-from support_query import BEGIN, Reading, Spool
+from support_query import BEGIN, PATIENCE, Reading, Spool
 
 from naiad import query
 from naiad.exceptions import NaiadQueryError, NaiadTypeError, NaiadValueError
@@ -190,7 +190,7 @@ def test_points_as_they_are_logged(server: Reading) -> None:
     fresh = next(frames)
     while 2.0 not in fresh["step"].tolist():
         fresh = next(frames)
-    writing.join(30)
+    writing.join(PATIENCE)
     assert fresh["value"].tolist()[-1] == 3.0
     frames.close()
     with pytest.raises(NaiadValueError, match="tail_limit is 0"):

@@ -13,7 +13,7 @@ import pytest
 from support_cli import naiad
 from support_naiad import clean_environment
 from support_one_engine import store_url
-from support_query import Reading, Spool
+from support_query import PATIENCE, Reading, Spool
 
 from naiad import query
 from naiad.query import _asking, attributes, runs
@@ -49,7 +49,7 @@ def test_there_are_examples() -> None:
 def test_the_examples_run(server: Reading, token: str, tmp_path: Path, example: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
         env=clean_environment(NAIAD_URL=server.url, NAIAD_API_TOKEN=token),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -73,8 +73,9 @@ WORDS = [
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+    max_examples=60, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
 @given(words=st.lists(st.sampled_from(WORDS), max_size=14))
 def test_no_shuffle_of_words_shows_another_project(reader: QueryClient, words: list[str]) -> None:
     statement = "select project, * from " + " ".join(words)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support_naiad import LONGER
 
 FREED = """
 import psutil
@@ -27,8 +28,9 @@ print(before, at_most, psutil.Process().memory_info().rss)
 
 def run(program: str) -> str:
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    ).stdout
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, timeout=60 * LONGER, check=True,
+    ).stdout  # fmt: skip
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's alone")

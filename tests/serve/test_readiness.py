@@ -14,7 +14,7 @@ import kafka_cluster
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka_cluster import KafkaCluster
-from support_naiad import clean_environment, free_port, wait_until
+from support_naiad import LONGER, clean_environment, free_port, wait_until
 from support_serve import Stages
 
 from naiad.connection import open_channel
@@ -93,7 +93,7 @@ def test_a_drain_that_hangs_is_given_up(tmp_path: Path) -> None:
         live = Stages(tmp_path).make("live", NAIAD_METRICS_LISTEN=metrics)
         wait_until(lambda: live.get("/readyz")[0] == 200, 30, "it works")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 1
+        assert process.wait(30 * LONGER) == 1
         assert process.stderr
         assert "could not finish within 4 s of the signal and ends" in process.stderr.read()
 
@@ -114,7 +114,7 @@ def test_a_chdb_store_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
 def health(url: str) -> int:
     with open_channel(url) as channel:
         request = health_pb2.HealthCheckRequest(service="naiad.v1.IngestService")
-        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status)
+        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=10 * LONGER).status)
 
 
 @pytest.mark.long
@@ -132,7 +132,7 @@ def test_kafka_comes_goes_and_comes_back(tmp_path: Path) -> None:
             for stage in (ingest, writer):
                 stage.until_ready(60)
                 stage.until_said("the event log is there")
-            assert health(ingest.url) == SERVING
+            wait_until(lambda: health(ingest.url) == SERVING, 10, "health says so")
             cluster.kill_broker(1)
             for stage in (ingest, writer):
                 wait_until(lambda s=stage: "event log" in s.because(), 60, "it is missed")  # type: ignore[misc]
@@ -142,7 +142,7 @@ def test_kafka_comes_goes_and_comes_back(tmp_path: Path) -> None:
             cluster.spawn(1)
             for stage in (ingest, writer):
                 stage.until_ready(90)
-                assert "the event log answers again" in stage.said
+                stage.until_said("the event log answers again")
             wait_until(lambda: health(ingest.url) == SERVING, 10, "health says so")
             # One that goes for good doesn't hold up the end.
             cluster.kill_broker(1, signal.SIGKILL)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from support_naiad import clean_environment
+from support_naiad import LONGER, clean_environment
 
 from naiad_serve.address import Address
 from naiad_serve.describing import known_settings, shown
@@ -195,7 +195,7 @@ def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [sys.executable, "-m", "naiad", "serve", *arguments],
         env=clean_environment(**environment),
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60 * LONGER, check=False,
     )  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def test_the_command_shows_what_it_would_run_with() -> None:
 def test_docs_are_what_the_code_says() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "generate_docs.py"), "--check"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60 * LONGER, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     page = (ROOT / "docs" / "settings.md").read_text()

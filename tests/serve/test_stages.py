@@ -14,8 +14,8 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 from support_batches import EPOCH, NOW, batch, group
-from support_kafka import fresh, kafka_url
-from support_naiad import clean_environment, free_port, running_naiad, wait_until
+from support_kafka import LONG_SESSION_SECONDS, fresh, kafka_url
+from support_naiad import LONGER, clean_environment, free_port, running_naiad, wait_until
 from support_serve import Stages
 from support_valkey import running_valkey
 
@@ -32,20 +32,22 @@ __all__ = ["kafka_url"]
 pytestmark = [pytest.mark.crowd, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROJECT = "team/digits"
+LOG_BYTES = "naiad_log_bytes "
 
 
 def naiad(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "naiad", *arguments],
         env=clean_environment(**environment),
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60 * LONGER, check=False,
     )  # fmt: skip
 
 
 def send(url: str, *batches: Batch) -> None:
     with open_channel(url) as channel:
         for one in batches:
-            IngestServiceStub(channel).WriteBatch(WriteBatchRequest(batch=one), timeout=30)
+            request = WriteBatchRequest(batch=one)
+            IngestServiceStub(channel).WriteBatch(request, timeout=30 * LONGER)
 
 
 def not_a_number() -> Batch:
@@ -65,7 +67,8 @@ async def test_live_keeps_the_newest_values_in_redis(tmp_path: Path, kafka_url: 
     ):
         live = stages.start("live")
         send(stages.start("ingest").url, batch(group(("loss",), rows=10)))
-        wait_until(lambda: live.metric("naiad_consumer_records_total") == 1, 30, "it reads")
+        # More than once where it stood still for longer than its session.
+        wait_until(lambda: live.metric("naiad_consumer_records_total") >= 1, 30, "it reads")
         assert live.stop() == 0
         async with Redis.from_url(valkey.url) as redis:
             (found,) = (await latest_values(redis, PROJECT, "run-1")).values()
@@ -75,7 +78,8 @@ async def test_live_keeps_the_newest_values_in_redis(tmp_path: Path, kafka_url: 
 @pytest.mark.long
 def test_the_alerter_raises_what_it_reads(tmp_path: Path, kafka_url: str) -> None:
     store = f"chdb://{tmp_path / 'store'}"
-    with Stages(tmp_path, event_log=fresh(kafka_url), store=store) as stages:
+    url = fresh(kafka_url, session_seconds=LONG_SESSION_SECONDS)
+    with Stages(tmp_path, event_log=url, store=store) as stages:
         alerter = stages.make("alerter").spawn()
         # Not its business to make tables.
         alerter.until_said("which a writer or `naiad store migrate` brings", 60)
@@ -133,12 +137,13 @@ def test_every_ingest_knows_what_is_stored_and_who_wrote(tmp_path: Path, kafka_u
 
                 def stored(ingest: IngestServiceStub = ingest) -> bool:
                     request = ProgressRequest(project=PROJECT, run_id="run-1")
-                    (writer,) = ingest.Progress(request, timeout=10).writers or [None]
+                    (writer,) = ingest.Progress(request, timeout=10 * LONGER).writers or [None]
                     return writer is not None and [r.last for r in writer.stored] == [3]
 
                 wait_until(stored, 30, f"{door.url} knows what is stored")
                 request = OpenWriterRequest(project=PROJECT, run_id="run-1", writer_id="f" * 32)
-                assert ingest.OpenWriter(request, timeout=10).highest_epoch == EPOCH
+                opened = ingest.OpenWriter(request, timeout=10 * LONGER)
+                assert opened.highest_epoch == EPOCH
 
 
 def test_the_dashboard_serves_pages_and_takes_its_child_along(tmp_path: Path) -> None:
@@ -147,18 +152,19 @@ def test_the_dashboard_serves_pages_and_takes_its_child_along(tmp_path: Path) ->
         dashboard = stages.start("dashboard")
         assert dashboard.get("/healthz") == (200, "ok\n")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{dashboard.url}/_stcore/health", timeout=10) as answer:
+        health = f"{dashboard.url}/_stcore/health"
+        with opener.open(health, timeout=10 * LONGER) as answer:
             assert answer.status == 200
         children = psutil.Process(dashboard.pid).children(recursive=True)
         assert children
         assert dashboard.stop() == 0
-        _, alive = psutil.wait_procs(children, timeout=5)
+        _, alive = psutil.wait_procs(children, timeout=5 * LONGER)
         assert not alive
 
         dashboard.start()
         children = psutil.Process(dashboard.pid).children(recursive=True)
         os.kill(dashboard.pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=10 * LONGER)
         assert not alive
 
 
@@ -171,7 +177,7 @@ def test_naiad_up_has_the_metrics_of_all_stages(tmp_path: Path) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
         def scraped() -> str:
-            with opener.open(url, timeout=10) as answer:
+            with opener.open(url, timeout=10 * LONGER) as answer:
                 return str(answer.read().decode())
 
         wait_until(lambda: "naiad_writer_points_total 7.0" in scraped(), 30, "7 points")
@@ -180,11 +186,17 @@ def test_naiad_up_has_the_metrics_of_all_stages(tmp_path: Path) -> None:
         text = scraped()
         assert "naiad_ingest_points_total 7.0" in text
         assert 'naiad_query_requests_total{code="OK",method="ListProjects"} 1.0' in text
+        # Looked at now and then.
         for reader in ("writer", "live", "alerter"):
-            assert f'naiad_consumer_lag_records{{group="naiad.{reader}",partition="0"}}' in text
-        (size,) = [line for line in text.splitlines() if line.startswith("naiad_log_bytes ")]
-        assert float(size.split()[1]) > 0
-        with opener.open(url.replace("/metrics", "/readyz"), timeout=10) as answer:
+            lag = f'naiad_consumer_lag_records{{group="naiad.{reader}",partition="0"}}'
+            wait_until(lambda lag=lag: lag in scraped(), 30, lag)  # type: ignore[misc]
+
+        def log_bytes() -> float:
+            (size,) = [line for line in scraped().splitlines() if line.startswith(LOG_BYTES)]
+            return float(size.split()[1])
+
+        wait_until(lambda: log_bytes() > 0, 30, "the size of the log")
+        with opener.open(url.replace("/metrics", "/readyz"), timeout=10 * LONGER) as answer:
             assert answer.status == 200
     with running_naiad(tmp_path / "data") as server:
         assert "metrics" not in server.ready_line.split()

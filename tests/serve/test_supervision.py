@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support_naiad import LONGER
 
 from naiad_serve.supervision import keep_running
 
@@ -30,7 +31,7 @@ async def test_it_is_made_anew(error: BaseException, caplog: pytest.LogCaptureFi
     """Also after a CancelledError of nobody's: a library's own, of a task of its own."""
     consumer, stop = Ending(error), asyncio.Event()
     running = asyncio.create_task(keep_running("consumer", lambda: consumer, stop))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * LONGER):
         await consumer.working.wait()
         stop.set()
         await running
@@ -43,7 +44,7 @@ async def test_who_cancels_it_means_it() -> None:
     consumer, stop = Ending(OSError("broken")), asyncio.Event()
     consumer.lives = 1
     running = asyncio.create_task(keep_running("consumer", lambda: consumer, stop))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * LONGER):
         await consumer.working.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

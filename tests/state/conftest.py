@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support_naiad import LONGER
 from support_valkey import Valkey, running_valkey
 
 from naiad_state import state as state_module
@@ -21,4 +22,4 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what is shared, not of how soon: on a busy machine a tenth of a second may
     be too short, and then each goes by itself."""
-    monkeypatch.setattr(state_module, "PATIENCE", 20.0)
+    monkeypatch.setattr(state_module, "PATIENCE", 20.0 * LONGER)

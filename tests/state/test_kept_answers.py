@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from support_clickhouse import clickhouse, migrated
+from support_naiad import LONGER, wait_until
 from support_query import BEGIN, Reading, Spool, reading
 from support_valkey import Valkey
 
@@ -35,6 +36,12 @@ def all_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "WORTH_SECONDS", 0.0)
     monkeypatch.setattr(keeping, "OLDNESS_SECONDS", 0.0)
     monkeypatch.setattr(breaker_module, "LONGEST_PAUSE", 0.2)
+
+
+@pytest.fixture
+def however_slow(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what comes from Redis: on a busy machine a server goes without it."""
+    monkeypatch.setattr(keeping, "_LONGEST_SECONDS", 20.0 * LONGER)
 
 
 @pytest.fixture
@@ -100,6 +107,7 @@ class Chance:
 
 
 @pytest.mark.timeout(800)
+@pytest.mark.usefixtures("however_slow")
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_kept_answers_are_those_of_now(
     servers: tuple[Reading, Reading], valkey: Valkey, seed: int
@@ -152,6 +160,7 @@ def test_a_table_that_was_exchanged_is_another(store: Store) -> None:
     assert not set(before) & set(after)
 
 
+@pytest.mark.usefixtures("however_slow")
 def test_with_a_store_over_http_too(tmp_path: Path, valkey: Valkey) -> None:
     with (
         clickhouse(tmp_path / "store") as server,
@@ -172,6 +181,7 @@ def test_with_a_store_over_http_too(tmp_path: Path, valkey: Valkey) -> None:
             keeps.write(spool.metrics({"loss": [9]}, steps=[2]))
 
 
+@pytest.mark.usefixtures("however_slow")
 def test_a_chart_of_an_ended_run_stays_while_others_log(
     servers: tuple[Reading, Reading], valkey: Valkey
 ) -> None:
@@ -185,6 +195,7 @@ def test_a_chart_of_an_ended_run_stays_while_others_log(
     assert hits(valkey) == before + 1
 
 
+@pytest.mark.usefixtures("however_slow")
 def test_nobody_gets_what_another_may_read(store: Store, tmp_path: Path, valkey: Valkey) -> None:
     tokens = TokenStore(tmp_path / "tokens.json")
     owner, stranger = tokens.create(project=PROJECT), tokens.create(project=OTHER)
@@ -261,6 +272,7 @@ def test_whatever_befalls_redis_the_answers_are_right(
             valkey.resume()
 
 
+@pytest.mark.usefixtures("however_slow")
 def test_a_large_answer_and_a_cheap_one_are_not_kept(
     servers: tuple[Reading, Reading], valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,10 +293,11 @@ def test_a_large_answer_and_a_cheap_one_are_not_kept(
         assert 0 < int(valkey.command("TTL", valkey.keys("naiad:answer:*")[0])[1:]) <= 60
 
 
+@pytest.mark.usefixtures("however_slow")
 def test_what_is_young_is_made_again(
     servers: tuple[Reading, Reading], valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "OLDNESS_SECONDS", 1.0)
+    monkeypatch.setattr(keeping, "OLDNESS_SECONDS", 3600.0)
     keeps, _ = servers
     keeps.write(Spool(PROJECT, "r").create().metrics({"loss": [1, 2, 3]}))
     made: list[object] = []
@@ -296,19 +309,18 @@ def test_what_is_young_is_made_again(
 
     monkeypatch.setattr(charts, "packed_metric_buckets", noted)
     with keeps.client() as client:
-        began = time.monotonic()
         client.metric_buckets(PROJECT)
         client.metric_buckets(PROJECT)
         assert len(made) == 2
-        while len(made) < 100 and time.monotonic() - began < 20:
+        monkeypatch.setattr(keeping, "OLDNESS_SECONDS", 1.0)
+
+        def old_enough() -> bool:
             before = len(made)
             client.metric_buckets(PROJECT)
-            if len(made) == before:
-                break
-            time.sleep(0.05)
+            return len(made) == before
+
         # Not put anew each time, or it would never grow old.
-        assert time.monotonic() - began < 10
-        assert len(made) < 100
+        wait_until(old_enough, 10, "it is given out")
 
 
 @pytest.mark.parametrize(
@@ -329,6 +341,16 @@ def test_how_late_a_kept_answer_may_be(
     keeps.write(spool)
     seen: dict[str, list[tuple[float, int]]] = {"kept": [], "fresh": []}
     over = threading.Event()
+    stood_still = 0.0
+
+    def look_at_the_clock() -> None:
+        nonlocal stood_still
+        last = time.monotonic()
+        while not over.wait(0.05):
+            now = time.monotonic()
+            if now - last > 0.5:
+                stood_still += now - last
+            last = now
 
     def watch(name: str, server: Reading) -> None:
         with server.client() as client:
@@ -343,6 +365,7 @@ def test_how_late_a_kept_answer_may_be(
     watching = [
         threading.Thread(target=watch, args=one) for one in (("kept", keeps), ("fresh", plain))
     ]
+    watching.append(threading.Thread(target=look_at_the_clock))
     for thread in watching:
         thread.start()
     try:
@@ -356,10 +379,11 @@ def test_how_late_a_kept_answer_may_be(
     finally:
         over.set()
         for thread in watching:
-            thread.join(20)
+            thread.join(60 * LONGER)
     late = 0.0
     for when, count in seen["fresh"]:
         # Of the answers that were asked for after that, the last one that knew less.
         late = max([late, *(at - when for at, other in seen["kept"] if other < count)])
     report_figure(f"a kept answer was at most {late:.2f} s behind one made afresh")
-    assert late < 3
+    # So much later where all of this stood still between a point and its writer's row.
+    assert late < 3 * LONGER + stood_still

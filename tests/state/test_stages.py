@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import grpc
@@ -12,7 +11,7 @@ import redis
 from support_batches import PROJECT, batch, group
 from support_clickhouse import clickhouse, migrated
 from support_kafka import fresh, kafka_url
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 from support_query import Spool, reading
 from support_serve import Stage, Stages
 from support_valkey import Valkey
@@ -29,12 +28,20 @@ pytestmark = [pytest.mark.crowd, pytest.mark.slow]
 
 def send(ingest: Stage) -> None:
     with open_channel(ingest.url) as channel:
-        request = WriteBatchRequest(batch=batch(group(rows=100)))
-        IngestServiceStub(channel).WriteBatch(request, timeout=30)
+        request = WriteBatchRequest(batch=batch(group(rows=1000)))
+        IngestServiceStub(channel).WriteBatch(request, timeout=30 * LONGER)
 
 
-def refused() -> contextlib.AbstractContextManager[object]:
-    return pytest.raises(grpc.RpcError, match="may send 1 points per second")
+def let_through(ingest: Stage) -> int:
+    """How many batches until one is refused; each takes what comes in a thousand seconds."""
+    for number in range(10):
+        try:
+            send(ingest)
+        except grpc.RpcError as error:
+            if "may send 1 points per second" not in str(error):
+                raise
+            return number
+    raise AssertionError("nothing is refused")
 
 
 @pytest.mark.long
@@ -48,26 +55,21 @@ def test_two_ingests_hold_a_project_to_one_limit(
         NAIAD_LIMITS="project=*:points_per_second=1,burst_seconds=1",
     ) as stages:
         one, other = stages.start("ingest"), stages.start("ingest")
-        send(one)
-        with refused():
-            send(one)
-        # It hasn't let anything through; on a busy machine Redis may have been too slow for it.
-        try:
-            with refused():
-                send(other)
-        except pytest.fail.Exception:
-            assert other.metric("naiad_state_errors_total") > 0
-        else:
-            valkey.stop()
-            # Now it goes by a bucket of its own, which is full.
-            send(other)
+        passed = [let_through(ingest) for ingest in (one, other)]
+        errors = [ingest.metric("naiad_state_errors_total") for ingest in (one, other)]
+        # On a busy machine Redis may be too slow for one, which goes by its own bucket then.
+        assert 1 <= sum(passed) <= 1 + sum(number > 0 for number in errors)
         valkey.stop()
+        alone = [let_through(ingest) for ingest in (one, other)]
+        # Now each goes by that. The other one's is full, if Redis has always refused.
+        assert max(alone) <= 1
+        if not any(errors):
+            assert (passed, alone) == ([1, 0], [0, 1])
         for ingest in (one, other):
-            with refused():
-                send(ingest)
+            assert let_through(ingest) == 0
             assert ingest.metric("naiad_state_errors_total") >= 1
             assert ingest.get("/readyz")[0] == 200
-            assert "can't be used" in ingest.said
+            ingest.until_said("can't be used")
             assert ingest.stop() == 0
 
 
@@ -86,6 +88,13 @@ def test_what_one_query_kept_another_gives_out(tmp_path: Path, valkey: Valkey) -
             with QueryClient(urls[0]) as one, QueryClient(urls[1]) as other:
                 table = one.runs_table(PROJECT)
                 assert other.runs_table(PROJECT).equals(table)
+
+                def is_kept() -> bool:
+                    # Not each time, where Redis is too slow for it.
+                    assert one.runs_table(PROJECT).equals(table)
+                    return len(valkey.keys("naiad:answer:*")) == 1
+
+                wait_until(is_kept, 30, "it is kept")
                 (key,) = valkey.keys("naiad:answer:*")
                 # Marked, to be known again.
                 with redis.Redis(unix_socket_path=str(valkey.socket)) as client:

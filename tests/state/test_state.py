@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
+import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import trustme
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
-from support_naiad import free_port
+from support_naiad import LONGER, free_port
 from support_valkey import Valkey, running_valkey
 
 from naiad_state import State, StateUnavailable
@@ -21,6 +23,8 @@ from naiad_state import breaker as breaker_module
 from naiad_state.state import PATIENCE
 
 PASSWORD = "s3cret"
+# Seconds for a call that has to succeed: a tenth of one may be too short on a busy machine.
+ENOUGH = 20.0 * LONGER
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +49,7 @@ async def works(call: Awaitable[object]) -> bool:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(seconds * LONGER):
         # Another process's state: nothing there to wait on but asking.
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -55,6 +59,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.name.startswith("naiad_state")]
 
 
+@pytest.mark.usefixtures("patience")
 async def test_read_and_write(valkey: Valkey) -> None:
     async with State.open(valkey.url) as state:
         assert await state.read(ping) is None
@@ -72,7 +77,7 @@ async def test_an_outage_is_told_once_costs_nothing_and_ends(
 
     at_first = errors()
     async with State.open(valkey.url) as state:
-        await state.write(store)
+        await state.write(store, patience=ENOUGH)
         if how == "killed":
             valkey.stop()
         else:
@@ -83,16 +88,19 @@ async def test_an_outage_is_told_once_costs_nothing_and_ends(
             assert not await works(state.read(ping))
             longest = max(longest, time.monotonic() - began)
         # A busy machine adds to it, and no call may hang.
-        assert longest < PATIENCE + 1
+        assert longest < PATIENCE + 10 * LONGER
         assert state.away
         before = errors()
-        began = time.monotonic()
+        times = [time.monotonic()]
         for _ in range(10_000):
             assert not await works(state.read(ping))
-        each = (time.monotonic() - began) / 10_000
+            times.append(time.monotonic())
+        # Of most: this process may stand still in one.
+        each = statistics.median(after - began for began, after in itertools.pairwise(times))
         assert each < PATIENCE / 100
         # Nor is it tried all the time.
-        assert errors() - before < 20
+        least = breaker_module.FIRST_PAUSE / 2
+        assert errors() - before <= (times[-1] - times[0]) / least + 1
         for _ in range(5):
             await works(state.write(store))
         assert errors() >= at_first + 2
@@ -105,8 +113,9 @@ async def test_an_outage_is_told_once_costs_nothing_and_ends(
         assert not state.away
         for _ in range(100):
             # Answers that came late are nobody else's.
-            assert await state.read(lambda redis: redis.echo("mine")) == b"mine"
-            assert await state.read(ping) == b"1"
+            echo = state.read(lambda redis: redis.echo("mine"), patience=ENOUGH)
+            assert await echo == b"mine"
+            assert await state.read(ping, patience=ENOUGH) == b"1"
     told = said(caplog)
     assert len(told) == 2, told
     assert "can't be used" in told[0]
@@ -115,35 +124,36 @@ async def test_an_outage_is_told_once_costs_nothing_and_ends(
 
 async def test_many_at_once_share_few_connections_also_after_a_pause(valkey: Valkey) -> None:
     async with State.open(valkey.url) as state:
-        await state.write(store)
+        await state.write(store, patience=ENOUGH)
         valkey.pause()
         answers = await asyncio.gather(*(works(state.read(ping)) for _ in range(200)))
         assert not any(answers)
         valkey.resume()
         await until(lambda: works(state.read(ping)))
         found = await asyncio.gather(
-            *(state.read(ping, patience=10) for _ in range(200)), return_exceptions=True
+            *(state.read(ping, patience=ENOUGH) for _ in range(200)), return_exceptions=True
         )
         assert found == [b"1"] * 200
-        clients = await state.read(lambda redis: redis.info("clients"))
+        clients = await state.read(lambda redis: redis.info("clients"), patience=ENOUGH)
         assert clients["connected_clients"] <= 20
 
 
 async def test_a_cancelled_call_leaves_nothing_behind(valkey: Valkey) -> None:
     async with State.open(valkey.url) as state:
-        await state.write(store)
+        await state.write(store, patience=ENOUGH)
         valkey.pause()
-        calls = [asyncio.create_task(state.read(ping, patience=20)) for _ in range(40)]
+        calls = [asyncio.create_task(state.read(ping, patience=300)) for _ in range(40)]
         await asyncio.sleep(0)
         for call in calls:
             call.cancel()
-        await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 3)
+        await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30 * LONGER)
         assert all(call.cancelled() for call in calls)
         valkey.resume()
         for _ in range(50):
             await until(lambda: works(state.read(ping)))
 
 
+@pytest.mark.usefixtures("patience")
 async def test_a_full_redis_is_read_from_and_not_written_to(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,6 +180,7 @@ async def test_a_full_redis_is_read_from_and_not_written_to(
     assert "maxmemory" in told[0]
 
 
+@pytest.mark.usefixtures("patience")
 async def test_a_replica_without_its_master_is_read_from_and_not_written_to(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,6 +198,7 @@ async def test_a_replica_without_its_master_is_read_from_and_not_written_to(
     assert "replica" in told[0]
 
 
+@pytest.mark.usefixtures("patience")
 async def test_a_wrong_password_is_told_without_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -277,7 +289,7 @@ async def test_tls_with_an_authority_of_ones_own(
     login = f"cert={tmp_path}/ours.pem&key={tmp_path}/ours.pem"
     async with behind_tls(valkey, context) as port:
         async with State.open(f"rediss://localhost:{port}?ca={tmp_path}/ca.pem&{login}") as state:
-            assert await state.write(store, patience=10) is True
+            assert await state.write(store, patience=ENOUGH) is True
         for url in (
             f"rediss://localhost:{port}?ca={tmp_path}/stranger.pem&{login}",
             # The certificate names another host.

@@ -7,10 +7,12 @@ import random
 import time
 
 import pytest
+from support_naiad import LONGER
 from support_valkey import Valkey
 
 from naiad_state import Cost, Excess, Limits, State, Throttle
 from naiad_state import breaker as breaker_module
+from naiad_state import throttle as throttle_module
 
 PROJECT = "team/vision"
 
@@ -101,48 +103,58 @@ async def test_replicas_share_what_is_allowed(valkey: Valkey) -> None:
 
         async def send(throttle: Throttle) -> None:
             nonlocal let_through
-            while time.monotonic() - began < 2:
+            while let_through < 40_000:
                 if wait := await took(throttle, points(500)):
                     await asyncio.sleep(min(wait, 0.1))
                 else:
                     let_through += 500
 
-        await asyncio.gather(*(send(throttle) for throttle in throttles for _ in range(8)))
+        async with asyncio.timeout(60 * LONGER):
+            await asyncio.gather(*(send(throttle) for throttle in throttles for _ in range(8)))
         took_seconds = time.monotonic() - began
         for throttle in throttles:
             await throttle.close()
     # Two buckets of their own would let twice as much through.
     assert let_through <= 20_000 * (took_seconds + 0.5) + 500
-    assert let_through >= 20_000
 
 
 @pytest.mark.usefixtures("patience")
-async def test_the_wait_is_right_and_refusals_take_nothing(valkey: Valkey) -> None:
-    limits = Limits.parse("project=*:points_per_second=100;token=*:bytes_per_second=1e9")
+async def test_the_wait_is_right_and_refusals_take_nothing(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Waits of many minutes, which are not over before they are looked at.
+    monkeypatch.setattr(throttle_module, "_LONGEST_WAIT", 1e6)
+    limits = Limits.parse("project=*:points_per_second=100;token=*:bytes_per_second=8000")
     async with State.open(valkey.url) as state:
         throttle = Throttle(limits, state)
-        assert await took(throttle, points(300)) == 0
+        began = time.monotonic()
+        assert await took(throttle, points(100_200)) == 0
         waits = [await took(throttle, points(1000)) for _ in range(20)]
-        # 200 more than a full bucket of 2 s.
+        passed = time.monotonic() - began
+        # 100,000 more than a full bucket of 2 s.
         assert waits == sorted(waits, reverse=True)
-        assert 0.5 < waits[-1] <= waits[0] <= 1.0
+        assert 1000 - passed - 0.01 <= waits[-1] <= waits[0] <= 1000
         ttls = [
             await state.read(lambda redis, key=key: redis.pttl(key))  # type: ignore[misc]
             for key in await state.read(lambda redis: redis.keys("naiad:limit:*"))
         ]
         assert len(ttls) == 2
-        assert all(0 < ttl <= 5_000 for ttl in ttls)
-        await asyncio.sleep(waits[-1])
-        assert await took(throttle, points(1)) == 0
+        assert all(0 < ttl <= 1_003_001 for ttl in ttls)
+        assert await took(throttle, points(210), "team/other", "bob") == 0
+        # 0, and it took one more, if the machine stood still for that long.
+        if wait := await took(throttle, points(1), "team/other", "bob"):
+            await asyncio.sleep(wait)
+            assert await took(throttle, points(1), "team/other", "bob") == 0
         await throttle.close()
 
 
 @pytest.mark.usefixtures("patience")
 async def test_a_clock_that_was_set_back_bars_nobody(valkey: Valkey) -> None:
-    limits = Limits.parse("project=*:points_per_second=1000")
+    # A bucket that takes an hour to fill is remembered for that long.
+    limits = Limits.parse("project=*:points_per_second=1000,burst_seconds=3600")
     async with State.open(valkey.url) as state:
         throttle = Throttle(limits, state)
-        await took(throttle, points(2100))
+        await took(throttle, points(3_600_100))
         (key,) = await state.read(lambda redis: redis.keys("naiad:limit:*"))
         await state.write(lambda redis: redis.hincrby(key, "at", 3_600_000_000))
         assert await took(throttle, points(1)) > 0
@@ -158,6 +170,7 @@ async def test_while_redis_is_away_each_replica_holds_to_the_limit(
     limits = Limits.parse("project=*:points_per_second=1000,burst_seconds=1")
     async with State.open(valkey.url) as state:
         throttle = Throttle(limits, state)
+        began = time.monotonic()
         assert await took(throttle, points(900)) == 0
         match how:
             case "killed":
@@ -166,17 +179,16 @@ async def test_while_redis_is_away_each_replica_holds_to_the_limit(
                 valkey.pause()
             case "full":
                 assert valkey.command("CONFIG", "SET", "maxmemory", "1") == "+OK"
-        began = time.monotonic()
         let_through = 0
-        while time.monotonic() - began < 1.5:
-            if not await took(throttle, points(50)):
-                let_through += 50
-            await asyncio.sleep(0.002)
+        async with asyncio.timeout(60 * LONGER):
+            while let_through < 1000:
+                if not await took(throttle, points(50)):
+                    let_through += 50
+                await asyncio.sleep(0.002)
         seconds = time.monotonic() - began
         assert state.away
         # Not a full bucket to begin with: it has been taken from before.
         assert let_through <= 1000 * seconds + 150
-        assert let_through >= 600
         match how:
             case "killed":
                 # It comes back empty: a full bucket, once.
@@ -185,7 +197,7 @@ async def test_while_redis_is_away_each_replica_holds_to_the_limit(
                 valkey.resume()
             case "full":
                 assert valkey.command("CONFIG", "SET", "maxmemory", "0") == "+OK"
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(15 * LONGER):
             while state.away:
                 await took(throttle, points(1))
                 await asyncio.sleep(0.01)
@@ -213,5 +225,5 @@ async def test_who_waits_at_the_close_is_answered(valkey: Valkey) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await throttle.close()
-        assert len(await asyncio.wait_for(asyncio.gather(*waiting), 5)) == 500
+        assert len(await asyncio.wait_for(asyncio.gather(*waiting), 30 * LONGER)) == 500
         valkey.resume()

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from support_naiad import Naiad, running_naiad, wait_until
+from support_naiad import LONGER, Naiad, running_naiad, wait_until
 from support_shipping import PROJECT, Shipping, acknowledged, spool_for
 
 from naiad.exceptions import NaiadQueryError
@@ -36,7 +36,7 @@ def client_of(valkey: psutil.Process) -> redis.Redis:
     # It makes a title of the words that it was started with.
     socket = re.search(r"unixsocket[: ](\S+)", " ".join(valkey.cmdline()))
     assert socket, valkey.cmdline()
-    return redis.Redis(unix_socket_path=socket[1], socket_timeout=2)
+    return redis.Redis(unix_socket_path=socket[1], socket_timeout=10 * LONGER)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,7 @@ def test_what_is_logged_meanwhile_is_there(server: Naiad, tmp_path: Path, fault:
             wait_until(stored, 30, "all is stored")
             table = client.runs_table(PROJECT, Runs(names=[run]))
             assert table.column("loss:float_series").to_pylist() == [199.0]
+            since = written
             match fault:
                 case "paused":
                     valkey.send_signal(signal.SIGCONT)
@@ -112,7 +113,8 @@ def test_what_is_logged_meanwhile_is_there(server: Naiad, tmp_path: Path, fault:
 
             def back() -> bool:
                 log(1)
-                return live() == float(written - 1) or live() == float(written - 2)
+                value = live()
+                return value is not None and value >= since
 
             wait_until(back, 60, "live values are there again")
             wait_until(stored, 30, "all is stored")
@@ -123,5 +125,7 @@ def test_what_is_logged_meanwhile_is_there(server: Naiad, tmp_path: Path, fault:
     finally:
         shipping.end()
         writer.close()
-    told = [line for line in server.errors if "can't be used" in line]
-    assert len(told) <= {"killed": 1, "paused": 2, "full": 3}[fault], told
+    # Of each outage once; a busy machine may have more of them than these.
+    told = [line for line in server.errors if "can't be used" in line or "is back" in line]
+    outages = sum("can't be used" in line for line in told)
+    assert outages <= len(told) - outages + 1, told

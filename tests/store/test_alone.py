@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support_naiad import wait_until
+from support_naiad import LONGER, wait_until
 
 from naiad_store import Store, StoreUnavailable
 from naiad_store.alone import held
@@ -38,7 +38,7 @@ def test_one_at_a_time_and_none_is_left_out(store: Store) -> None:
 
     with ThreadPoolExecutor(5) as pool:
         for result in [pool.submit(work) for _ in range(5)]:
-            result.result(60)
+            result.result(60 * LONGER)
     assert (most, done) == (1, 5)
     assert not locks(store)
 
@@ -66,7 +66,7 @@ def test_waiting_ends(store: Store) -> None:
     def keep() -> None:
         with held(store, stale=60):
             taken.set()
-            release.wait(30)
+            release.wait()
 
     keeper = threading.Thread(target=keep)
     keeper.start()
@@ -79,4 +79,4 @@ def test_waiting_ends(store: Store) -> None:
             pytest.fail("two at once")
     finally:
         release.set()
-        keeper.join(30)
+        keeper.join(30 * LONGER)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 import trustme
 from support_clickhouse import PASSWORD, USER, ClickHouse, clickhouse
+from support_naiad import LONGER
 
 from naiad_store import RowsRefused, Store, StoreError, StoreUnavailable
 
@@ -57,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers, content = answer
         else:
             target = self.server.target
-            onward = http.client.HTTPConnection(target.hostname, target.port, timeout=30)
+            onward = http.client.HTTPConnection(target.hostname, target.port, timeout=30 * LONGER)
             onward.request("POST", self.path, body, dict(self.headers))
             answered = onward.getresponse()
             status, content = answered.status, answered.read()

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support_envelopes import Pen, append, now_ms, seal
+from support_naiad import LONGER
 from support_webhook import Receiver, running_receiver
 
-from naiad_consumers.alerter import AlertConfig, Alerter, HeartbeatRule, ThresholdRule, Webhook
+from naiad_consumers.alerter import (
+    GROUP,
+    AlertConfig,
+    Alerter,
+    HeartbeatRule,
+    ThresholdRule,
+    Webhook,
+)
+from naiad_consumers.alerter import alerter as alerter_module
+from naiad_consumers.alerter import delivery as delivery_module
 from naiad_consumers.alerter import outbox as outbox_module
+from naiad_consumers.alerter.engine import Engine
 from naiad_consumers.writer import GROUP as WRITER
 from naiad_consumers.writer import Writer
 from naiad_eventlog import EventLog, StartFrom, open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS, run_key
+from naiad_proto.v1 import records_pb2
 from naiad_store import Store, StoreError
 
 NAN = float("nan")
@@ -27,9 +39,28 @@ NAN = float("nan")
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short pauses between attempts; everything else as it is."""
+    """Short pauses between attempts; and a stop that sees to everything, also on a machine that
+    stands still meanwhile: what was cut off there is sent again, as promised."""
     monkeypatch.setattr(outbox_module, "_FIRST_PAUSE", 0.02)
     monkeypatch.setattr(outbox_module, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(alerter_module, "_DRAIN", 20 * LONGER)
+    monkeypatch.setattr(delivery_module, "_GRACE", 20 * LONGER)
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """By which silence is measured: the test turns it, so that who speaks only late because the
+    machine stands still is not silent."""
+    clock = Clock()
+    monkeypatch.setattr(alerter_module, "Engine", functools.partial(Engine, monotonic=clock))
+    return clock
 
 
 @pytest.fixture
@@ -46,7 +77,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 def told_to(receiver: Receiver, **config: object) -> AlertConfig:
-    webhook = Webhook(name="team", url=receiver.url, timeout=5)
+    # One that isn't answered in time may have been taken, and is sent again.
+    webhook = Webhook(name="team", url=receiver.url, timeout=60)
     return AlertConfig(**{"webhooks": (webhook,), "log": False, **config})
 
 
@@ -58,7 +90,7 @@ async def running(alerter: Alerter | Writer) -> AsyncIterator[asyncio.Task[None]
     try:
         yield task
         stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60 * LONGER)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -69,11 +101,23 @@ async def until(receiver: Receiver, condition: Callable[[Receiver], object], wha
 
 
 async def settled(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(seconds * LONGER):
         # Another thread's or engine's doing: nothing there to wait on but asking.
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert condition(), what
+
+
+async def heard(log: EventLog, *batches: records_pb2.Batch) -> None:
+    """Appends them; returns when an alerter has dealt with them."""
+    await append(log, *batches)
+    await all_read(log, GROUP)
+
+
+async def all_read(log: EventLog, group: str) -> None:
+    async with asyncio.timeout(30 * LONGER):
+        while sum((await log.lag(RECORDS.name, group)).values()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 def deliveries(store: Store) -> list[tuple[str, str]]:
@@ -165,10 +209,12 @@ async def test_nothing_is_committed_that_could_not_be_stored(
     task = asyncio.create_task(Alerter(log, store, config).run(asyncio.Event()))
     await append(log, Pen(run_id="first").metrics({"a": [NAN]}))
     await until(receiver, lambda r: r.taken, "the first")
+    # Or the next one would not know that.
+    await settled(lambda: deliveries(store), "marked")
     store.command("RENAME TABLE alerts TO hidden")
     await append(log, Pen(run_id="second").metrics({"a": [NAN]}))
     with pytest.raises(StoreError, match="alerts"):
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 30 * LONGER)
     store.command("RENAME TABLE hidden TO alerts")
     async with running(Alerter(log, store, config)):
         await until(receiver, lambda r: len(r.taken) == 2, "the second")
@@ -202,7 +248,7 @@ async def test_a_webhook_that_was_down_gets_everything_later(
 
 
 async def test_what_was_not_delivered_is_sent_by_the_next_process(
-    log: EventLog, store: Store
+    log: EventLog, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running_receiver() as gone:
         pass
@@ -210,6 +256,8 @@ async def test_what_was_not_delivered_is_sent_by_the_next_process(
     async with running(Alerter(log, store, told_to(gone))):
         await append(log, *(pen.metrics({f"m{n}": [NAN]}) for n in range(7)))
         await settled(lambda: store.query("SELECT 1 FROM alerts FINAL").num_rows == 7, "all raised")
+        # A stop waits for one that was not tried yet.
+        await settled(lambda: "until it can be reached" in caplog.text, "tried")
     raised = store.query("SELECT occurrence FROM alerts FINAL")["occurrence"].to_pylist()
     with running_receiver(port=gone.port) as back:
         async with running(Alerter(log, store, told_to(back))):
@@ -241,7 +289,7 @@ async def test_a_refused_alert_is_given_up_and_recorded(
     log: EventLog, store: Store, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answer = lambda body: 400 if body["path"] == "bad" else 200
-    webhook = Webhook(name="team", url=receiver.url, attempts=3)
+    webhook = Webhook(name="team", url=receiver.url, attempts=3, timeout=60)
     pen = Pen()
     async with running(Alerter(log, store, AlertConfig(webhooks=(webhook,), log=False))):
         await append(log, pen.metrics({"bad": [NAN], "good": [NAN]}))
@@ -273,8 +321,10 @@ async def test_a_receiver_that_says_later_is_asked_again(
 
 
 async def test_a_webhook_that_hangs_holds_up_nothing(
-    log: EventLog, store: Store, receiver: Receiver
+    log: EventLog, store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Nobody waits for the one that hangs.
+    monkeypatch.setattr(delivery_module, "_GRACE", 0.1)
     hanging = asyncio.Event()
 
     async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -288,13 +338,13 @@ async def test_a_webhook_that_hangs_holds_up_nothing(
         log=False,
         webhooks=(
             Webhook(name="hangs", url=f"http://127.0.0.1:{port}", timeout=300),
-            Webhook(name="team", url=receiver.url),
+            Webhook(name="team", url=receiver.url, timeout=60),
         ),
     )
     pen = Pen()
     async with server, running(Alerter(log, store, config)):
         await append(log, pen.metrics({"a": [NAN]}))
-        await asyncio.wait_for(hanging.wait(), 30)
+        await asyncio.wait_for(hanging.wait(), 30 * LONGER)
         for number in range(10):
             await append(log, pen.metrics({f"m{number}": [NAN]}))
         await until(receiver, lambda r: len(r.taken) == 11, "the other one gets all")
@@ -322,22 +372,20 @@ async def test_what_a_webhook_does_not_take_holds_up_nothing_else(
         await until(receiver, lambda r: len(r.taken) == 8, "the rest")
 
 
-async def test_silence_and_recovery(log: EventLog, store: Store, receiver: Receiver) -> None:
+async def test_silence_and_recovery(
+    log: EventLog, store: Store, receiver: Receiver, clock: Clock
+) -> None:
     config = told_to(receiver, heartbeat=HeartbeatRule(silent_after=1.0))
     pen, lively = Pen(), Pen(run_id="lively")
 
-    async def beat() -> None:
-        while True:
-            await append(log, lively.heartbeat())
-            await asyncio.sleep(0.1)
-
     async with running(Alerter(log, store, config)):
-        await append(log, pen.status(), lively.status())
-        beating = asyncio.create_task(beat())
+        await append(log, pen.status())
+        for word in (lively.status(), lively.heartbeat()):
+            await heard(log, word)
+            clock.seconds += 0.6
         await until(receiver, lambda r: r.taken, "silence")
         await append(log, pen.heartbeat())
         await until(receiver, lambda r: r.ids("resolved"), "speech")
-        beating.cancel()
     firing, resolved = receiver.taken
     assert firing["rule"] == resolved["rule"] == "heartbeat"
     assert firing["id"] == resolved["id"]
@@ -346,7 +394,7 @@ async def test_silence_and_recovery(log: EventLog, store: Store, receiver: Recei
 
 
 async def test_a_restart_accuses_nobody_who_speaks_again(
-    log: EventLog, store: Store, receiver: Receiver
+    log: EventLog, store: Store, receiver: Receiver, clock: Clock
 ) -> None:
     """Together with the real writer, from whose table the next alerter learns who runs."""
     alive, dead = Pen(run_id="alive"), Pen(run_id="dead")
@@ -358,23 +406,15 @@ async def test_a_restart_accuses_nobody_who_speaks_again(
             value = seal(pen.status(), received_at=hour_ago)
             await log.append(RECORDS.name, run_key(pen.project, pen.run_id), value)
         # A writer that is asked to stop reads no more; an alerter does.
-        async with asyncio.timeout(30):
-            while sum((await log.lag(RECORDS.name, WRITER)).values()):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await all_read(log, WRITER)
     assert receiver.taken == []
-    began = time.monotonic()
     async with running(Alerter(log, store, config)):
-
-        async def beat() -> None:
-            while True:
-                await append(log, alive.heartbeat())
-                await asyncio.sleep(0.1)
-
-        beating = asyncio.create_task(beat())
+        for _ in range(2):
+            await heard(log, alive.heartbeat())
+            # Counted from the start of the server, not from an hour ago.
+            assert not store.query("SELECT 1 FROM alerts").num_rows
+            clock.seconds += 0.9
         await until(receiver, lambda r: r.taken, "who is really silent")
-        beating.cancel()
-    # Counted from the start of the server, not from an hour ago.
-    assert time.monotonic() - began >= 1.5
     assert [body["run_id"] for body in receiver.taken] == ["dead"]
     assert "on box (process 7)" in receiver.taken[0]["message"]
 
@@ -386,7 +426,7 @@ async def test_sinks_that_are_gone_are_named(
         pass
     async with running(Alerter(log, store, told_to(gone))):
         await append(log, Pen().metrics({"a": [NAN]}))
-        await settled(lambda: store.query("SELECT 1 FROM alerts").num_rows, "raised")
+        await settled(lambda: "until it can be reached" in caplog.text, "raised and tried")
     async with running(Alerter(log, store, AlertConfig(log=False))):
         pass
     assert "1 alert events wait for team, which is not among the sinks any more" in caplog.text

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support_clickhouse import migrated
+from support_naiad import LONGER
 from support_query import Spool
 from support_rolling import (
     PARTITIONS,
@@ -286,7 +287,8 @@ def test_readers_during_the_sweep(
     store: Store, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The greatest value is told by every answer, be it from before or after the last roll."""
-    delay = 2.0
+    # Answers that take longer than half of it are none.
+    delay = 2.0 * LONGER
     monkeypatch.setattr(stepbuckets, "GOOD_FOR", delay / 2)
     collector = Collector(store, delay=delay, share=0.0)
     owner = Owner(store)
@@ -325,7 +327,7 @@ def test_readers_during_the_sweep(
     for thread in threads:
         thread.start()
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 60 * LONGER
         number = 0
         while (answers < 10 or removed < 200) and not problems and time.monotonic() < until:
             number += 1
@@ -336,7 +338,7 @@ def test_readers_during_the_sweep(
     finally:
         stop.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(60 * LONGER)
     assert problems == []
     assert answers >= 10
     assert removed >= 200

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support_envelopes import seal
+from support_naiad import LONGER
 from support_query import BEGIN, Spool
 from support_rolling import PARTITIONS, Owner
 from support_stalling import Stalling
@@ -63,7 +64,7 @@ def test_a_mark_is_there_before_its_point(store: Store, project: str) -> None:
     writing = threading.Thread(target=owner.write, args=[spool])
     writing.start()
     try:
-        assert owner.store.stands.wait(30)
+        assert owner.store.stands.wait(30 * LONGER)
         ((begin, end),) = known(store, project).dirty  # type: ignore[union-attr]
         assert begin <= 7_000_000 < end
         assert greatest(store, project) < 1e6
@@ -74,8 +75,8 @@ def test_a_mark_is_there_before_its_point(store: Store, project: str) -> None:
         assert rolling.is_alive()
     finally:
         owner.store.go_on.set()
-        writing.join(30)
-    rolling.join(30)
+        writing.join(30 * LONGER)
+    rolling.join(30 * LONGER)
     assert known(store, project).dirty == []  # type: ignore[union-attr]
     assert greatest(store, project) == 1e6
     assert check_rollups(store, seed=1).problems == []
@@ -93,15 +94,15 @@ def test_a_roll_waits_for_points_below_its_end(store: Store, project: str) -> No
     writing = threading.Thread(target=owner.write, args=[spool])
     writing.start()
     try:
-        assert owner.store.stands.wait(30)
+        assert owner.store.stands.wait(30 * LONGER)
         rolling = threading.Thread(target=owner.roll)
         rolling.start()
         rolling.join(0.3)
         assert rolling.is_alive()
     finally:
         owner.store.go_on.set()
-        writing.join(30)
-    rolling.join(30)
+        writing.join(30 * LONGER)
+    rolling.join(30 * LONGER)
     assert known(store, project).stretches  # type: ignore[union-attr]
     assert greatest(store, project) == 1e6
 
@@ -116,14 +117,14 @@ def test_what_is_on_its_way_is_not_counted_as_rolled(store: Store, project: str)
     writing.start()
     never = asyncio.Event()
     try:
-        assert owner.store.stands.wait(30)
+        assert owner.store.stands.wait(30 * LONGER)
         looking = threading.Thread(target=owner.roller._look, args=[never])
         looking.start()
         looking.join(0.3)
     finally:
         owner.store.go_on.set()
-        writing.join(30)
-    looking.join(30)
+        writing.join(30 * LONGER)
+    looking.join(60 * LONGER)
     owner.roller._look(never)
     found = known(store, project)
     assert found
@@ -179,7 +180,7 @@ async def test_the_consumers(store: Store, project: str, tmp_path: Path) -> None
                 await asyncio.sleep(0.02)
 
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(60 * LONGER):
                 await log_it()
                 await until_rolled()
                 spool.metrics({"v": [1e6]}, steps=[7])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support_envelopes import Pen, append
+from support_naiad import LONGER
 
 from naiad_consumers.writer import GROUP, Writer
 from naiad_eventlog import EventLog, Topic, open_event_log
@@ -28,7 +29,7 @@ async def stored(log: EventLog, store: Store) -> None:
     """Runs a writer until it has committed everything."""
     stop = asyncio.Event()
     writing = asyncio.create_task(Writer(log, store).run(stop))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(30 * LONGER):
         while sum((await log.lag(RECORDS.name, GROUP)).values()):
             assert not writing.done() or writing.result()
             await asyncio.sleep(0.02)

@@ -19,6 +19,7 @@ from support_clickhouse import ClickHouse, emptied, migrated
 from support_envelopes import Pen, append
 from support_kafka import fresh, kafka_url
 from support_kafka_load import Load
+from support_naiad import LONGER
 from support_stalling import Stalling
 
 from naiad_consumers.writer import GROUP, Writer
@@ -47,7 +48,7 @@ async def running(log: EventLog, store: Any) -> AsyncIterator[asyncio.Task[None]
 
 async def stored(log: EventLog, store: Any) -> None:
     """Runs a writer until it has committed all."""
-    async with running(log, store) as task, asyncio.timeout(30):
+    async with running(log, store) as task, asyncio.timeout(30 * LONGER):
         while sum((await log.lag(RECORDS.name, GROUP)).values()):
             assert not task.done() or task.result()
             await asyncio.sleep(0.02)
@@ -92,7 +93,7 @@ async def test_the_last_word_of_an_old_owner_comes_too_late(
         await append(before, pen.metrics({"a": [1, 2], "b": [3, 4]}), changed(pen, int_value=1))
         stalling = Stalling(store, late)
         async with running(before, stalling):
-            assert await asyncio.to_thread(stalling.stands.wait, 30)
+            assert await asyncio.to_thread(stalling.stands.wait, 30 * LONGER)
             async with await open_event_log(url) as after:
                 more = pen.metrics({"a": [5, 6, 7]}, first_step=2)
                 await append(after, more, changed(pen, string_value="one"))
@@ -101,7 +102,7 @@ async def test_the_last_word_of_an_old_owner_comes_too_late(
                 assert not sum((await after.lag(RECORDS.name, GROUP)).values())
                 # It wakes, says what it knows, and sets the group back to where it is.
                 stalling.go_on.set()
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(30 * LONGER):
                     # Another opening's offsets: only asking tells.
                     while sum((await after.lag(RECORDS.name, GROUP)).values()) != 2:  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
@@ -129,7 +130,7 @@ async def test_a_warning_is_said_though_the_owner_died_between_rows_and_word(
         await append(log, changed(pen, int_value=1), changed(pen, string_value="one"))
         stalling = Stalling(store, "writers")
         dying = asyncio.create_task(Writer(log, stalling).run(asyncio.Event()))  # type: ignore[arg-type]
-        assert await asyncio.to_thread(stalling.stands.wait, 30)
+        assert await asyncio.to_thread(stalling.stands.wait, 30 * LONGER)
         types = store.query("SELECT type FROM attributes FINAL ORDER BY type")
         assert types.to_pydict() == {"type": ["int", "string"]}
         dying.cancel()
@@ -167,11 +168,11 @@ async def child(log: str, server: ClickHouse, database: str) -> AsyncIterator[Pr
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE)
     try:
         assert process.stdout
-        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
+        assert await asyncio.wait_for(process.stdout.readline(), 60 * LONGER) == b"ready\n"
         yield process
         assert process.returncode is None, "it ended by itself"
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 60) == 0
+        assert await asyncio.wait_for(process.wait(), 60 * LONGER) == 0
     finally:
         if process.returncode is None:
             process.kill()
@@ -185,7 +186,7 @@ async def owners(store: Store) -> set[int]:
 
 
 async def until_owners(store: Store, wanted: set[int]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(60 * LONGER):
         while await owners(store) != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 

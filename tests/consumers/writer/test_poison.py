@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support_envelopes import Pen, append, seal
+from support_naiad import LONGER
 
 from naiad_consumers.writer import GROUP, TooManyDeadLetters, Writer
 from naiad_consumers.writer.dead import REVIEW_GROUP, DeadLetters
@@ -33,7 +34,7 @@ async def stored(log: EventLog, store: Any) -> None:
     stop = asyncio.Event()
     task = asyncio.create_task(Writer(log, store).run(stop))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(30 * LONGER):
             while sum((await log.lag(RECORDS.name, GROUP)).values()):
                 assert not task.done() or task.result()
                 await asyncio.sleep(0.02)

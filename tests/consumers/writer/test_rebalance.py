@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from support_kafka import fresh, kafka_url, until
 from support_kafka_load import Load
+from support_naiad import LONGER
 from support_stalling import Slow
 
 from naiad_consumers.writer import GROUP, Writer
@@ -87,9 +87,13 @@ async def test_writers_join_and_leave_under_load(url: str, log: EventLog, store:
             fourth = await rest.enter_async_context(writing(url, store))
             await owns(fourth)
             await load.more(200)
-            owners = [third._listening._spans.keys(), fourth._listening._spans.keys()]
-            assert all(owners)
-            assert not owners[0] & owners[1]
+
+            def shared_out() -> bool:
+                owners = [third._listening._spans.keys(), fourth._listening._spans.keys()]
+                return all(owners) and not owners[0] & owners[1]
+
+            # Who stood still for longer than a session hears only then that it was left out.
+            await until(shared_out)
         await load.stored()
     await load.check(store)
     assert not sum((await log.lag(RECORDS.name, GROUP)).values())
@@ -110,9 +114,8 @@ async def test_partitions_are_added_under_load(
         await load.more(100)
         async with await open_event_log(url) as admin:
             await admin.create_topics([Topic(RECORDS.name, more)])
-        began = time.monotonic()
+        # Within far less than the five minutes in which Kafka's clients look by themselves.
         await until(lambda: len(first._listening._spans) + len(second._listening._spans) == more)
-        assert time.monotonic() - began < 20
         await load.more(200)
     # Who starts later asks for as many as it knows of.
     async with writing(url, store) as last:
@@ -140,7 +143,7 @@ async def test_a_rebalance_while_an_insert_runs(
         await owns(first)
         await load.more(50)
         slow.armed.set()
-        assert await asyncio.to_thread(slow.begun.wait, 30)
+        assert await asyncio.to_thread(slow.begun.wait, 30 * LONGER)
         async with writing(url, store) as second:
             await owns(second)
             await load.more(100)

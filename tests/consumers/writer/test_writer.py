@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support_clickhouse import emptied
+from support_naiad import LONGER
 
 from naiad_consumers.writer import ReaderTooOld, TooManyDeadLetters, Writer
 from naiad_consumers.writer.block import Block
@@ -82,7 +83,7 @@ async def writing(log: EventLog, store: Store) -> AsyncIterator[asyncio.Task[Non
 async def drained(log: EventLog, store: Store) -> None:
     """Runs a writer until it has committed everything."""
     async with writing(log, store) as task:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(30 * LONGER):
             while await lag(log):
                 assert not task.done() or task.result()
                 await asyncio.sleep(0.02)
@@ -316,7 +317,7 @@ async def test_too_many_dead_letters_stop_it_before_it_commits(log: EventLog, st
     writer = Writer(log, store)
     writer._dead = DeadLetters(log, "naiad.writer", most=2)
     with pytest.raises(TooManyDeadLetters):
-        await asyncio.wait_for(writer.run(asyncio.Event()), 30)
+        await asyncio.wait_for(writer.run(asyncio.Event()), 30 * LONGER)
     assert await lag(log)
 
 
@@ -324,7 +325,7 @@ async def test_a_newer_record_stops_it(log: EventLog, store: Store) -> None:
     envelope = Envelope(min_reader_version=99, batch=batch_of().SerializeToString())
     await log.append(RECORDS.name, b"k", envelope.SerializeToString())
     with pytest.raises(ReaderTooOld, match="99"):
-        await asyncio.wait_for(Writer(log, store).run(asyncio.Event()), 30)
+        await asyncio.wait_for(Writer(log, store).run(asyncio.Event()), 30 * LONGER)
     assert await lag(log)
 
 
@@ -343,8 +344,9 @@ CALLS = st.lists(
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+    max_examples=12, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
 @given(calls=CALLS, data=st.data())
 def test_rows_are_those_of_a_plain_model(
     store: Store, calls: list[tuple[str, list[str], int, bool]], data: st.DataObject

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support_auditor import Answers, Auditor
 from support_embedded import Embedded, embedded
+from support_naiad import LONGER
 from support_siege import siege
 
 pytestmark = pytest.mark.slow
@@ -194,7 +195,7 @@ def test_faults_planted_in_the_store_are_told(audited: Audited) -> None:
     platform.kill()
     done = subprocess.run(
         [sys.executable, "-c", SABOTAGE, f"chdb://{platform.data / 'store'}"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60 * LONGER, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     platform.start()
