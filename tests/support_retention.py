@@ -129,6 +129,17 @@ class RetentionContract:
         async with await open_again(log, log_url) as again:
             assert await again.start_offsets("river") == starts
 
+    async def test_who_comes_when_all_is_dropped_has_all(self, log: EventLog) -> None:
+        """Else it would not watch for silence, say, until the next record of each partition."""
+        await fill(log, 5)
+        await read_all(log, "a", 10)
+        assert await log.retain("river", before=LATER) == 10
+        async with await log.subscribe("river", "new") as member, asyncio.timeout(20 * LONGER):
+            while member.caught_up().keys() != member.owned or len(member.owned) < TOPIC.partitions:
+                assert await member.poll(wait=0.05) == []
+            await log.append("river", KEYS[0], b"next")
+            assert [record.value for record in await read(member, 1)] == [b"next"]
+
     async def test_members_are_counted_from_outside(self, log: EventLog) -> None:
         assert await log.members("river", "g") == 0
         async with await log.subscribe("river", "g"), await log.subscribe("river", "g"):

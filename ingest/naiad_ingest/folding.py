@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 _REACH_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 
 class Fold:
@@ -36,14 +37,17 @@ class Fold:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Applies what the log has at hand, then goes on in the background.
+        """Applies what the log has by now, then goes on in the background.
 
-        Raises EventLogError when the topic isn't there.
+        Raises EventLogError when the topic isn't there, or can't be read to its end.
         """
         subscription = await self._subscribe()
         try:
-            while records := await subscription.poll(wait=0):
-                await self._take(records)
+            async with asyncio.timeout(_START_SECONDS):
+                await self._catch_up(subscription)
+        except TimeoutError as error:
+            await subscription.close()
+            raise EventLogError(f"{self._topic} could not be read to its end in time") from error
         except BaseException:
             await subscription.close()
             raise
@@ -71,6 +75,18 @@ class Fold:
 
     async def _subscribe(self) -> Subscription:
         return await self._log.subscribe(self._topic, self._group, StartFrom.EARLIEST)
+
+    async def _catch_up(self, subscription: Subscription) -> None:
+        """A poll that gives nothing is no proof of the end: a member that stood still for long has
+        no partitions for a moment."""
+        partitions = (await self._log.end_offsets(self._topic)).keys()
+        wait = 0.0
+        while True:
+            records = await subscription.poll(wait=wait)
+            await self._take(records)
+            if not records and subscription.caught_up().keys() >= partitions:
+                return
+            wait = 0.0 if records else 0.2
 
     async def _follow(self, subscription: Subscription | None) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -99,6 +100,28 @@ async def test_topics_that_cannot_serve_are_named(
     async with await open_event_log(url) as log:
         with pytest.raises(EventLogError, match=named):
             await log.create_topics([Topic("river", compacted=compacted)])
+
+
+async def test_a_topic_that_another_has_just_made_is_asked_about_again(
+    kafka_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker that is asked for its settings may hear of it a moment later."""
+    describe = AIOKafkaAdminClient.describe_configs
+    answers: list[int] = []
+
+    async def late(self: AIOKafkaAdminClient, resources: list[ConfigResource]) -> Any:
+        found = await describe(self, resources)
+        if not answers:
+            found[0].resources = [(3, "", 2, "river", [])]
+        answers.append(found[0].resources[0][0])
+        return found
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "describe_configs", late)
+    url = fresh(kafka_url)
+    async with await open_event_log(url) as log, await open_event_log(url) as other:
+        await log.create_topics([Topic("river")])
+        await other.create_topics([Topic("river")])
+    assert answers == [3, 0]
 
 
 async def test_a_retention_of_the_brokers_own_is_warned_of(

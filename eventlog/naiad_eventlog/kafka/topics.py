@@ -214,15 +214,18 @@ class TopicAdmin:
 
     async def _settings(self, name: str) -> dict[str, str]:
         resource = ConfigResource(ConfigResourceType.TOPIC, name)
-        (response,) = await self._patiently(
-            lambda: self._client.describe_configs([resource]), f"no settings of topic {name!r}"
-        )
-        settings: dict[str, str] = {}
-        for code, message, _, _, entries in response.resources:
-            if code:
-                raise EventLogError(f"the settings of topic {name!r} can't be read: {message}")
-            settings |= {key: value for key, value, *_ in entries if value is not None}
-        return settings
+
+        async def ask() -> dict[str, str]:
+            (response,) = await self._client.describe_configs([resource])
+            settings: dict[str, str] = {}
+            for code, message, _, _, entries in response.resources:
+                if code:
+                    # Of a topic that another process has just made a broker may not know yet.
+                    raise for_code(code)(message)
+                settings |= {key: value for key, value, *_ in entries if value is not None}
+            return settings
+
+        return await self._patiently(ask, f"the settings of topic {name!r} can't be read")
 
     async def _until_led(self, name: str, partitions: int) -> None:
         """Until each partition has a leader, so that the first append finds one."""

@@ -118,11 +118,15 @@ class SqliteSubscription(Subscription):
         for index in range(len(owned)):
             partition = owned[(self._turn + index) % len(owned)]
             offset = self._positions[partition]
-            if offset >= self._log.end(self._topic, partition):
+            end = self._log.end(self._topic, partition)
+            if offset >= end:
                 continue
             records = await self._log.fetch(self._topic, partition, offset, max_records, max_bytes)
             if generation != self._generation:
                 return []
+            if not records:
+                # All up to there were dropped: it has what there is.
+                self._positions[partition] = end
             if records and found and sum(len(r.value) for r in records) > max_bytes:
                 break
             found += records
