@@ -27,7 +27,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support_naiad import LONGER
+from support_ports import free_port
 
 if TYPE_CHECKING:
     from naiad_store import Store
@@ -55,7 +55,7 @@ class ClickHouse:
 
     def __init__(self, folder: Path, *, port: int = 0, options: Sequence[str] = ()) -> None:
         self.folder = folder
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -185,12 +185,6 @@ def emptied(store: Store, *tables: str) -> None:
     cluster = store.address.cluster
     for table in tables:
         store.command(f"TRUNCATE TABLE {table}{'_local' if cluster and cluster.sharded else ''}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # --- the process ---------------------------------------------------------------------------

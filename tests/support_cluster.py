@@ -18,8 +18,9 @@ import kafka_cluster
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from support_clickhouse import PASSWORD, USER, ClickHouse
-from support_naiad import LONGER, free_port, wait_until
+from support_naiad import LONGER, wait_until
 from support_networks import cut
+from support_ports import free_port
 from support_proxy import CuttingProxy
 from support_serve import Stage, Stages
 from support_siege import Fault, Siege

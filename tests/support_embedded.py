@@ -20,7 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 from support_mounts import fill, on_loop
-from support_naiad import LONGER, Naiad, clean_environment, free_port, start_naiad, wait_until
+from support_naiad import LONGER, Naiad, clean_environment, start_naiad, wait_until
+from support_ports import free_port
 from support_siege import Fault, Siege
 
 DISK_BYTES = 1 << 30

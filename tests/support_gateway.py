@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
-from support_naiad import free_port
+from support_ports import free_port
 from support_proxy import OwnLoop
 
 from naiad_proto.v1 import ingest_pb2, query_pb2

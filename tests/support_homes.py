@@ -10,7 +10,8 @@ from typing import Protocol
 
 from support_cluster import Cluster
 from support_gateway import Gateway
-from support_naiad import Naiad, free_port, start_naiad
+from support_naiad import Naiad, start_naiad
+from support_ports import free_port
 
 
 @dataclass

@@ -6,7 +6,6 @@ import contextlib
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,12 +21,6 @@ START_SECONDS = 90.0
 # A machine that runs all tests at once may stand still for seconds; whoever runs one wants to
 # be told soon.
 LONGER = 3.0 if os.environ.get("CI") else 1.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 from support_child import child
-from support_naiad import LONGER, free_port, wait_until
+from support_naiad import LONGER, wait_until
+from support_ports import free_port
 
 GATEWAY = Path(__file__).parent.parent / "deploy" / "gateway"
 

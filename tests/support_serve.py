@@ -28,7 +28,8 @@ from typing import Self
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from support_child import child
-from support_naiad import LONGER, START_SECONDS, clean_environment, free_port, wait_until
+from support_naiad import LONGER, START_SECONDS, clean_environment, wait_until
+from support_ports import free_port
 
 # Loopback, whatever proxy the environment names.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

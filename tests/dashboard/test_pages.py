@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from support_naiad import LONGER, free_port
+from support_naiad import LONGER
+from support_ports import free_port
 from support_query import BEGIN, Spool, reading
 
 from naiad_dashboard.filtering import narrowed

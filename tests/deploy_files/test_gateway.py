@@ -18,15 +18,9 @@ import httpx
 import psutil
 import pytest
 import trustme
-from support_naiad import (
-    LONGER,
-    Naiad,
-    clean_environment,
-    free_port,
-    running_naiad,
-    wait_until,
-)
+from support_naiad import LONGER, Naiad, clean_environment, running_naiad, wait_until
 from support_nginx import Gateway, running_gateway
+from support_ports import free_port
 
 from naiad.connection import open_channel
 from naiad.query import files, runs

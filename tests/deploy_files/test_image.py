@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from support_compose import DOCKERFILE, ROOT, image_environment
-from support_naiad import LONGER, clean_environment, free_port, running_naiad, wait_until
+from support_naiad import LONGER, clean_environment, running_naiad, wait_until
+from support_ports import free_port
 
 LOGS_ONE = f"""
 import naiad

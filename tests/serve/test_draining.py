@@ -17,7 +17,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support_batches import batch, group
 from support_kafka import fresh, kafka_url, until
-from support_naiad import LONGER, clean_environment, free_port, wait_until
+from support_naiad import LONGER, clean_environment, wait_until
+from support_ports import free_port
 from support_serve import Stage, Stages
 from support_truth import calls_in, read_back, read_diaries
 

@@ -9,7 +9,8 @@ import grpc
 import pytest
 from support_batches import batch, group, heartbeat, text
 from support_kafka import LONG_SESSION_SECONDS, fresh, kafka_url
-from support_naiad import LONGER, free_port, wait_until
+from support_naiad import LONGER, wait_until
+from support_ports import free_port
 from support_serve import Stage, Stages
 
 from naiad.connection import open_channel

@@ -14,7 +14,8 @@ import kafka_cluster
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka_cluster import KafkaCluster
-from support_naiad import LONGER, clean_environment, free_port, wait_until
+from support_naiad import LONGER, clean_environment, wait_until
+from support_ports import free_port
 from support_serve import Stages
 
 from naiad.connection import open_channel

@@ -15,7 +15,8 @@ import pytest
 from redis.asyncio import Redis
 from support_batches import EPOCH, NOW, batch, group
 from support_kafka import LONG_SESSION_SECONDS, fresh, kafka_url
-from support_naiad import LONGER, clean_environment, free_port, running_naiad, wait_until
+from support_naiad import LONGER, clean_environment, running_naiad, wait_until
+from support_ports import free_port
 from support_serve import Stages
 from support_valkey import running_valkey
 

@@ -15,7 +15,8 @@ import pytest
 import trustme
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
-from support_naiad import LONGER, free_port
+from support_naiad import LONGER
+from support_ports import free_port
 from support_valkey import Valkey, running_valkey
 
 from naiad_state import State, StateUnavailable
