@@ -289,19 +289,29 @@ def test_what_is_refused_late_is_parked_too_also_when_the_spool_is_gone(
     writer = spool_for(host, server.url)
     writer.metrics({"a": 1.0}, 0, 0)
     name, last, writer_id = writer.folder.name, writer.last_record, writer.header.writer_id
+    asked = 0
+
+    class Clock:
+        """The shipper stands still for an hour after it has asked for the first time."""
+
+        @staticmethod
+        def monotonic() -> float:
+            return time.monotonic() + (3600 if asked else 0)
 
     def progress(*_: object) -> Future[ProgressResponse]:
+        nonlocal asked
         answer: Future[ProgressResponse] = Future()
         told = WriterProgress(writer_id=writer_id)
         if not writer.folder.exists():
+            asked += 1
+        if asked > 1:
             told.late_rejections.add(record=2, path="a", message="a: found out late")
             told.stored.add(first=1, last=last)
         answer.set_result(ProgressResponse(writers=[told]))
         return answer
 
     monkeypatch.setattr("naiad.shipper.server.Server.progress", progress)
-    # A shipper that stands still meanwhile asks for the first time when it is over.
-    monkeypatch.setattr("naiad.shipper.spool.AFTER_SECONDS", 600.0)
+    monkeypatch.setattr("naiad.shipper.spool.time", Clock)
     writer.close()
     shipping()
     kept = host / "rejected" / name / "rejected.jsonl"

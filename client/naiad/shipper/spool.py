@@ -30,8 +30,10 @@ TELL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 10.0
 # How long a call may go unanswered before it is said; it is waited for much longer.
 SILENT_SECONDS = 5.0
-# A spool is gone and the store a little behind: how long to ask on what became of it.
+# A spool is gone and the store a little behind: how long to ask on what became of it. Longer gaps
+# between two looks count as so much: a process that stood still has not asked meanwhile.
 AFTER_SECONDS = 5.0
+_LONGEST_GAP = 0.5
 
 
 class SpoolShip:
@@ -67,8 +69,9 @@ class SpoolShip:
         self._next_tell = 0.0
         # Does the writer wait for an answer? Then nothing is put off.
         self._waited_for = False
-        # When the spool went; it is asked a little longer what became of it.
-        self._gone_at = 0.0
+        # Since the spool went: for how long it was asked what became of it, and the last look.
+        self._asked_after = 0.0
+        self._looked_after = 0.0
 
     @property
     def told(self) -> Told:
@@ -109,8 +112,11 @@ class SpoolShip:
         """For a spool that is sent and gone: hears what is stored and what is said of it late.
         Returns whether there is still something to hear."""
         self._stored.tick(waited_for=True)
+        now = time.monotonic()
+        self._asked_after += min(now - self._looked_after, _LONGEST_GAP)
+        self._looked_after = now
         over = self.told.stored >= self.told.acknowledged
-        if over or time.monotonic() - self._gone_at > AFTER_SECONDS:
+        if over or self._asked_after > AFTER_SECONDS:
             self._report.keep_ledger(final=True)
             return False
         return True
@@ -271,7 +277,7 @@ class SpoolShip:
         self._report.leave()
         self._report.keep_ledger()
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.finished, self._gone_at = True, time.monotonic()
+        self.finished, self._looked_after = True, time.monotonic()
 
     def _tell(self) -> None:
         self.server.ask_for_dashboard()
