@@ -62,3 +62,10 @@ def plain_run(**options: Any) -> naiad.Run:
         "hardware_interval": None, "source_tracking_config": None,
     }  # fmt: skip
     return naiad.Run(**(fields | options))
+
+
+def all_sent(run: naiad.Run) -> bool:
+    """Has the server acknowledged all that the run has logged by now?"""
+    session = run._session
+    assert session
+    return int(session.progress().get("acknowledged", 0)) >= session.spool.last_record

@@ -57,3 +57,13 @@ def points(server: Server) -> dict[tuple[str, str, int], float]:
                 for step, value in zip(arrays.steps, arrays.values[row], strict=True):
                     found[batch.run_id, path, int(step)] = float(value)
     return found
+
+
+def steps_at(server: Server) -> list[int]:
+    """Steps of `m0` in the server's log, in the order in which they came."""
+    found = []
+    for batch in server.batches():
+        for group in batch.groups:
+            if "m0" in group.paths:
+                found += [int(step) // 1_000_000 for step in group_arrays(group).steps]
+    return found

@@ -43,11 +43,7 @@ class Fold:
         """
         subscription = await self._subscribe()
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                await self._catch_up(subscription)
-        except TimeoutError as error:
-            await subscription.close()
-            raise EventLogError(f"{self._topic} could not be read to its end in time") from error
+            await self._catch_up(subscription)
         except BaseException:
             await subscription.close()
             raise
@@ -81,12 +77,16 @@ class Fold:
         no partitions for a moment."""
         partitions = (await self._log.end_offsets(self._topic)).keys()
         wait = 0.0
-        while True:
-            records = await subscription.poll(wait=wait)
-            await self._take(records)
-            if not records and subscription.caught_up().keys() >= partitions:
-                return
-            wait = 0.0 if records else 0.2
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while True:
+                    records = await subscription.poll(wait=wait)
+                    await self._take(records)
+                    if not records and subscription.caught_up().keys() >= partitions:
+                        return
+                    wait = 0.0 if records else 0.2
+        except TimeoutError as error:
+            raise EventLogError(f"{self._topic} could not be read to its end in time") from error
 
     async def _follow(self, subscription: Subscription | None) -> None:
         while True:

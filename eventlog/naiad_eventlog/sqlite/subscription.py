@@ -127,7 +127,8 @@ class SqliteSubscription(Subscription):
             if not records:
                 # All up to there were dropped: it has what there is.
                 self._positions[partition] = end
-            if records and found and sum(len(r.value) for r in records) > max_bytes:
+                continue
+            if found and sum(len(r.value) for r in records) > max_bytes:
                 break
             found += records
             max_records -= len(records)
