@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,11 @@ from pathlib import Path
 
 import pytest
 from support_naiad import LONGER
+
+# include/uapi/linux/fs.h (as in xfstests): everything that is not on the disk is gone, the
+# running transaction of the journal too.
+_SHUTDOWN = 0x8004587D
+_WITHOUT_FLUSHING = 2
 
 
 def _run(*command: str) -> None:
@@ -63,6 +70,25 @@ def on_loop(folder: Path, image: Path, size: int, kind: str) -> Iterator[Path]:
     _run(f"mkfs.{kind}", "-q", str(image))
     with _mounted(folder, "-o", "loop", str(image)) as mounted:
         yield mounted
+
+
+def lose_power(folder: Path) -> None:
+    """Nothing more gets to the disk that is mounted at `folder`, and nothing comes from it. Who
+    has files open there has to be killed before it can `boot`."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(opened, _SHUTDOWN, struct.pack("I", _WITHOUT_FLUSHING))
+    finally:
+        os.close(opened)
+
+
+def boot(folder: Path, image: Path) -> None:
+    """What was on the disk is there again, and nothing else."""
+    for command in (("umount", folder), ("mount", "-o", "loop", image, folder)):
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=60 * LONGER
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
 def fill(folder: Path) -> Path:

@@ -6,7 +6,8 @@ CREATE TABLE IF NOT EXISTS `naiad`.`migrations` ON CLUSTER '{cluster}'
     applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', applied_at)
-ORDER BY number;
+ORDER BY number
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
 
 CREATE TABLE IF NOT EXISTS `naiad`.`runs` ON CLUSTER '{cluster}'
 (
@@ -763,4 +764,46 @@ ALTER TABLE `naiad`.`rollups` ON CLUSTER '{cluster}'
 ALTER TABLE `naiad`.`rolled` ON CLUSTER '{cluster}'
     ADD COLUMN IF NOT EXISTS form UInt8 DEFAULT 1,
     ADD COLUMN IF NOT EXISTS until Int64 DEFAULT 0;
+
+ALTER TABLE `naiad`.`runs` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`writers` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`points` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`string_points` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`histogram_points` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`file_points` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`attributes` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`string_sets` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`series` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`alerts` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`alert_deliveries` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`listening` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`owners` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`rollups` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`rolled` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`dirty_stretches` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`rollers` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`tombstones` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`retention` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`discarded_files` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`migrations` ON CLUSTER '{cluster}' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
 

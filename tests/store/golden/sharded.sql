@@ -6,7 +6,8 @@ CREATE TABLE IF NOT EXISTS `naiad`.`migrations_local` ON CLUSTER 'main'
     applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = ReplicatedReplacingMergeTree(applied_at)
-ORDER BY number;
+ORDER BY number
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
 
 CREATE TABLE IF NOT EXISTS `naiad`.`migrations` ON CLUSTER 'main'
 AS `naiad`.`migrations_local`
@@ -894,4 +895,46 @@ ALTER TABLE `naiad`.`rolled_local` ON CLUSTER 'main'
 ALTER TABLE `naiad`.`rolled` ON CLUSTER 'main'
     ADD COLUMN IF NOT EXISTS form UInt8 DEFAULT 1,
     ADD COLUMN IF NOT EXISTS until Int64 DEFAULT 0;
+
+ALTER TABLE `naiad`.`runs_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`writers_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`points_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`string_points_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`histogram_points_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`file_points_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`attributes_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`string_sets_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`series_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`alerts_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`alert_deliveries_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`listening_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`owners_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`rollups_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`rolled_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`dirty_stretches_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`rollers_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`tombstones_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`retention_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`discarded_files_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
+
+ALTER TABLE `naiad`.`migrations_local` ON CLUSTER 'main' MODIFY SETTING min_rows_to_fsync_after_merge = 1;
 
