@@ -267,7 +267,8 @@ if __name__ == "__main__":
         run.log_metrics({"parent": step}, step=step)
     for child in children:
         child.join()
-    assert [child.exitcode for child in children] == [0] * 4
+    codes = [child.exitcode for child in children]
+    assert codes == [0] * 4, codes
     run.close()
     assert copy.deepcopy(run).log_metrics({"late": 1}, step=0) is None
 """
@@ -305,5 +306,84 @@ def test_children_log_as_writers_of_their_own(
         assert states[0] == pb.WRITER_STATE_RUNNING
         # Once more each where a shipper ended before it heard the answer.
         assert set(states) == {pb.WRITER_STATE_RUNNING, pb.WRITER_STATE_FINISHED}
-    births = items(server, "create_run")
+    # The same once more where a shipper ended before it heard the answer.
+    births = {birth.SerializeToString() for _, birth in items(server, "create_run")}
     assert len(births) == 1
+
+
+FORKED = """
+import os, sys, time
+import naiad
+
+what = sys.argv[1:]
+if "no processes" in what:
+    sys.executable = "/nowhere/python"
+run = naiad.Run(project="team/p", run_id="r", hardware_interval=None,
+                source_tracking_config=None, enable_console_log_capture=False)
+run.log_metrics({"parent": 0}, step=0)
+run.wait_for_submission()
+parent = os.getpid()
+if child := os.fork():
+    if "outlives" in what:
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    run.close()
+    sys.exit(os.waitstatus_to_exitcode(status))
+print(len(os.listdir("/proc/self/task")), "thread", flush=True)
+while "outlives" in what and os.getppid() == parent:
+    time.sleep(0.01)
+run.log_metrics({"child": 0}, step=0)
+run.close(timeout=3 if "no processes" in what else None)
+print("closed", flush=True)
+"""
+# Also of a parent that is not waited for: its output ends when all have let go of it.
+SAID = "1 thread\nclosed\n"
+
+
+def _forked(server: Server, folder: Path, *what: str, **environment: str) -> str:
+    """What the two complained of."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, *what], capture_output=True, text=True, timeout=90 * LONGER,
+        env=_alone(server, folder) | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == SAID
+    return done.stderr
+
+
+def _alone(server: Server, folder: Path) -> dict[str, str]:
+    return clean_environment(
+        NAIAD_URL=server.url, NAIAD_LOG_DIRECTORY=str(folder / "root"), NAIAD_QUIET="1"
+    )
+
+
+def _both_are_there(server: Server, folder: Path) -> None:
+    wait_until(lambda: spools(host_folder(folder / "root")) == [], 20, "all is sent")
+    assert {path: len(steps) for path, steps in points(server).items()} == {"parent": 1, "child": 1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+class TestForkedFromAThreadedShipper:
+    def test_grpc_keeps_out_of_the_child(self, server: Server, tmp_path: Path) -> None:
+        """By itself it starts its threads there again, which now and then ended the child."""
+        assert _forked(server, tmp_path, NAIAD_SHIPPER="thread") == ""
+        _both_are_there(server, tmp_path)
+
+    def test_a_child_that_outlives_its_parent_sends(self, server: Server, tmp_path: Path) -> None:
+        assert _forked(server, tmp_path, "outlives", NAIAD_SHIPPER="thread") == ""
+        _both_are_there(server, tmp_path)
+
+    def test_where_no_process_can_be_started_the_childs_data_waits(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        said = _forked(server, tmp_path, "outlives", "no processes")
+        first, second, *rest = [line for line in said.splitlines() if "can't run" in line]
+        assert "/nowhere/python" in first
+        assert first.endswith("it runs as a thread")
+        assert f"waits in {host_folder(tmp_path / 'root')} for the next run" in second
+        assert "`naiad sync`" in second
+        assert rest == []
+        assert list(points(server)) == ["parent"]
+        sync = [sys.executable, "-m", "naiad", "sync", str(tmp_path / "root")]
+        subprocess.run(sync, check=True, capture_output=True, env=_alone(server, tmp_path))
+        _both_are_there(server, tmp_path)

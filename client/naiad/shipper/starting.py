@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from naiad import _platform
 from naiad.spool.folder import is_taken, read_progress, spools, writer_lives
 
 log = logging.getLogger("naiad")
@@ -19,6 +20,7 @@ LOCK = "shipper.lock"
 LOG = "shipper.log"
 CLEARING_SECONDS = 1.0
 _LARGEST_LOG = 1024 * 1024
+_FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
 
 
 class _Outliving(subprocess.Popen[bytes]):
@@ -32,6 +34,9 @@ class _Outliving(subprocess.Popen[bytes]):
 _processes: dict[Path, _Outliving] = {}
 _threads: dict[Path, threading.Thread] = {}
 _stops: dict[Path, threading.Event] = {}
+# In a child that was forked from a process with such a thread: gRPC can't be used here.
+_inherited = False
+_told = False
 
 
 def shipper_runs(host: Path) -> bool:
@@ -50,10 +55,14 @@ def start_shipper(host: Path) -> None:
     tries again."""
     if shipper_runs(host):
         return
-    if os.environ.get("NAIAD_SHIPPER", "").lower() != "thread":
+    # A child that can't use gRPC sends by a process, whatever was asked for, or not at all.
+    if _inherited or os.environ.get("NAIAD_SHIPPER", "").lower() != "thread":
         try:
             _start_process(host)
         except OSError as error:
+            if _inherited:
+                _tell_that_it_waits(host, error)
+                return
             log.warning("the shipper can't run as a process (%s); it runs as a thread", error)
         else:
             return
@@ -90,7 +99,48 @@ def _opened(log_file: Path) -> BinaryIO:
         return open(os.devnull, "ab")
 
 
+def _tell_that_it_waits(host: Path, error: OSError) -> None:
+    global _told
+    if not _told:
+        log.warning(
+            "the shipper can't run as a process (%s), nor as a thread in a child that was forked"
+            " from a process with such a thread: what is logged here waits in %s for the next run"
+            " on this host, or for `naiad sync`", error, host,
+        )  # fmt: skip
+        _told = True
+
+
+def _load_grpc() -> None:
+    """gRPC, without what it does about fork by itself, unless the user asked for that or has
+    loaded it before us.
+
+    It starts its threads again in the child, where they wait on the parent's epoll set. Beside a
+    call that was under way they find its state half made, and a failed check ends the child (1 of
+    500 forked while the first call was made). A child of ours has no use for it at all.
+    """
+    if _FORK_SUPPORT in os.environ:
+        return
+    # It looks at its environment when it is loaded, and at no other time.
+    os.environ[_FORK_SUPPORT] = "0"
+    try:
+        import grpc  # noqa: F401
+    finally:
+        # Not for the programs that this one starts.
+        del os.environ[_FORK_SUPPORT]
+
+
+def _after_fork_in_child() -> None:
+    global _inherited
+    _inherited = _inherited or bool(_threads)
+    _threads.clear()
+    _stops.clear()
+
+
+_platform.after_fork_in_child(_after_fork_in_child)
+
+
 def _start_thread(host: Path) -> None:
+    _load_grpc()
     from naiad.shipper.shipper import Shipper
 
     stop = _stops[host] = threading.Event()

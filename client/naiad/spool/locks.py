@@ -12,6 +12,7 @@ import enum
 import os
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
 from naiad import _platform
@@ -20,6 +21,10 @@ from naiad_proto.blake2 import blake2b
 
 # A heartbeat older than this says that its writer is silent. It is renewed each second.
 SILENT_SECONDS = 15.0
+
+# Those of this process. A child gets copies of their handles, and a lock is free when the last
+# copy is closed: one that outlived its parent would hold it for ever.
+_host_locks: weakref.WeakSet[HostLock] = weakref.WeakSet()
 
 # Spools whose writer lives in this very process. Their locks must not be tried here: a
 # process that opens a file a second time and closes it drops its own record locks on it.
@@ -138,12 +143,13 @@ def _by_heartbeat(spool: Path) -> Life:
 class HostLock:
     """Something that one process of this host does at a time. Where the file's own system
     has no locks, one of the same name in the local temporary folder stands in: it is about
-    this host only."""
+    this host only. A forked child has none of its parent's."""
 
     def __init__(self, file: Path) -> None:
         """Raises OSError."""
         self._file = file
         self._descriptor = _open(file)
+        _host_locks.add(self)
 
     def take(self) -> bool:
         try:
@@ -170,6 +176,14 @@ class HostLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _after_fork_in_child() -> None:
+    for lock in list(_host_locks):
+        lock.release()
+
+
+_platform.after_fork_in_child(_after_fork_in_child)
 
 
 def is_taken(file: Path) -> bool:
