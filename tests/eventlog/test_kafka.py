@@ -22,6 +22,7 @@ from naiad_eventlog import (
 )
 from naiad_eventlog.kafka.address import KafkaAddress
 from naiad_eventlog.kafka.errors import MAX_RECORD_BYTES
+from naiad_eventlog.kafka.subscription import KafkaSubscription
 from naiad_proto.limits import MAX_MESSAGE_BYTES
 
 __all__ = ["kafka_url"]
@@ -217,6 +218,24 @@ async def test_a_member_whose_insert_takes_long_stays_in_its_group(kafka_url: st
             await asyncio.sleep(seconds * 1.5)
             assert await subscription.confirm(generation)
             assert len(subscription.owned) == 2
+
+
+async def test_a_quiet_topic_is_given_at_once(kafka_url: str) -> None:
+    """What a poll that must not wait knows to be there it does not wait for once it is here: of a
+    topic to which nothing more comes, that was twenty seconds."""
+    url = fresh(kafka_url, session_seconds=LONG_SESSION_SECONDS)
+    async with await open_event_log(url) as log:
+        await log.create_topics([Topic("river")])
+        for n in range(12):
+            await log.append("river", b"k", b"%d" % n)
+        async with await log.subscribe("river", "g") as subscription:
+            assert isinstance(subscription, KafkaSubscription)
+            # It asks ahead, and what came lies ready.
+            assert subscription._taking
+            await asyncio.wait({subscription._taking})
+            records = await subscription.poll(wait=0)
+            assert subscription._taking is None, "it has waited for more"
+    assert [record.value for record in records] == [b"%d" % n for n in range(12)]
 
 
 async def test_records_lost_to_retention_are_reported(

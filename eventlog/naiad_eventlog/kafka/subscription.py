@@ -177,6 +177,8 @@ class KafkaSubscription(Subscription):
                 if not self._ownership.settled.is_set() or await self._at_the_end():
                     return []
                 behind, until = True, loop.time() + _ANSWER_SECONDS
+                # The question may have brought them; of a quiet topic no others come.
+                continue
             left = until - loop.time()
             if left <= 0:
                 if behind:
