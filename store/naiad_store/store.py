@@ -18,6 +18,7 @@ from clickhouse_connect.driver.exceptions import Error as ServerError
 from naiad_store import folder as folders
 from naiad_store.address import Address, parse_address, without_password
 from naiad_store.binding import LONGEST, bound
+from naiad_store.broken import tell_broken_parts
 from naiad_store.chdb_session import ChdbSession
 from naiad_store.clients import Clients, connect
 from naiad_store.errors import StoreError, StoreUnavailable
@@ -121,8 +122,10 @@ class Store:
         return without_password(self.url)
 
     def migrate(self) -> None:
-        """Brings the tables up to this release. Raises StoreTooNew when they are beyond."""
+        """Brings the tables up to this release, and tells what the engine could not read of
+        them. Raises StoreTooNew when they are beyond."""
         migrate(self)
+        tell_broken_parts(self)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Inserts `rows`, whose columns are named as the table's; returns when they are on

@@ -108,3 +108,54 @@ def test_what_was_merged_or_rewritten_is_there(tmp_path: Path, statements: list[
     assert len(counts) > 15
     assert min(counts.values()) > 20
     assert found == counts
+
+
+# Says where the parts of `points` lie, or how many rows there are; and what it has to tell.
+OPEN = """
+import logging, sys
+from naiad_store import Store
+
+logging.basicConfig(format="%(levelname)s %(message)s")
+with Store.open(f"chdb://{sys.argv[1]}") as store:
+    store.migrate()
+    if sys.argv[2:]:
+        for path in sys.argv[2:]:
+            store.command("INSERT INTO points (project, path, run, step) VALUES"
+                          f" ('team/p', '{path}', 1, 0)")
+        found = store.query("SELECT path FROM system.parts WHERE active AND table = 'points'"
+                            " AND database = currentDatabase() ORDER BY name")
+        print(*found.column(0).to_pylist(), sep="\\n")
+    else:
+        print(*store.query("SELECT path FROM points").column(0).to_pylist(), sep="\\n")
+"""
+
+
+def _opened(store: Path, *paths: str) -> tuple[list[str], str]:
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN, str(store), *paths], capture_output=True, text=True,
+        timeout=60 * LONGER, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split(), done.stderr
+
+
+def test_what_the_engine_set_aside_is_told(tmp_path: Path) -> None:
+    """It drops a part that it can't read without a word to who asks."""
+    store = tmp_path / "store"
+    (first, _), said = _opened(store, "loss", "accuracy")
+    assert said == ""
+    # As a disk leaves a file whose bytes were on their way.
+    (Path(first) / "checksums.txt").write_bytes(b"")
+    for _ in range(2):
+        found, said = _opened(store)
+        assert found == ["accuracy"]
+        (line,) = said.splitlines()
+        assert line.startswith("ERROR the store could not read 1 of its parts when it started")
+        (aside,) = store.glob("store/*/*/detached/*")
+        assert f"points ({aside}" in line
+        assert "`naiad audit`" in line
+        assert "`naiad store rebuild --from-log`" in line
+    for file in aside.iterdir():
+        file.unlink()
+    aside.rmdir()
+    assert _opened(store) == (["accuracy"], "")
