@@ -336,19 +336,19 @@ run.log_metrics({"child": 0}, step=0)
 run.close(timeout=3 if "no processes" in what else None)
 print("closed", flush=True)
 """
-# Also of a parent that is not waited for: its output ends when all have let go of it.
-SAID = "1 thread\nclosed\n"
 
 
-def _forked(server: Server, folder: Path, *what: str, **environment: str) -> str:
-    """What the two complained of."""
+def _forked(server: Server, folder: Path, *what: str, **environment: str) -> list[str]:
+    """What the two complained of. Its output ends when both have let go of it, so also a child
+    that outlives its parent is waited for."""
     done = subprocess.run(
         [sys.executable, "-c", FORKED, *what], capture_output=True, text=True, timeout=90 * LONGER,
         env=_alone(server, folder) | environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == SAID
-    return done.stderr
+    assert done.stdout == "1 thread\nclosed\n"
+    # A slow machine is no complaint.
+    return [line for line in done.stderr.splitlines() if "waiting for" not in line]
 
 
 def _alone(server: Server, folder: Path) -> dict[str, str]:
@@ -366,23 +366,22 @@ def _both_are_there(server: Server, folder: Path) -> None:
 class TestForkedFromAThreadedShipper:
     def test_grpc_keeps_out_of_the_child(self, server: Server, tmp_path: Path) -> None:
         """By itself it starts its threads there again, which now and then ended the child."""
-        assert _forked(server, tmp_path, NAIAD_SHIPPER="thread") == ""
+        assert _forked(server, tmp_path, NAIAD_SHIPPER="thread") == []
         _both_are_there(server, tmp_path)
 
     def test_a_child_that_outlives_its_parent_sends(self, server: Server, tmp_path: Path) -> None:
-        assert _forked(server, tmp_path, "outlives", NAIAD_SHIPPER="thread") == ""
+        assert _forked(server, tmp_path, "outlives", NAIAD_SHIPPER="thread") == []
         _both_are_there(server, tmp_path)
 
     def test_where_no_process_can_be_started_the_childs_data_waits(
         self, server: Server, tmp_path: Path
     ) -> None:
         said = _forked(server, tmp_path, "outlives", "no processes")
-        first, second, *rest = [line for line in said.splitlines() if "can't run" in line]
+        first, second = [line for line in said if "can't run" in line]
         assert "/nowhere/python" in first
         assert first.endswith("it runs as a thread")
         assert f"waits in {host_folder(tmp_path / 'root')} for the next run" in second
         assert "`naiad sync`" in second
-        assert rest == []
         assert list(points(server)) == ["parent"]
         sync = [sys.executable, "-m", "naiad", "sync", str(tmp_path / "root")]
         subprocess.run(sync, check=True, capture_output=True, env=_alone(server, tmp_path))

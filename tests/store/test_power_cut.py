@@ -13,7 +13,7 @@ import pytest
 from support_mounts import boot, lose_power, on_loop
 from support_naiad import LONGER
 
-# Fills every table in a few inserts, has its engine do SYS.ARGV[2] with each, removes what the
+# Fills every table in a few inserts, runs the statements that it is given on each, removes what the
 # engine keeps of the parts that were there before, and says how many rows there are.
 FILL = """
 import os, shutil, sys, time
